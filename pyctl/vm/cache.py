@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one place on disk for what is fetched or built: keyed by content, published whole.
+
+Everything that the virtual board needs and git does not hold (roots, kernels,
+images, the stub, snapshots) is an *entry*: a directory that a builder fills
+under a temporary name and that one rename makes visible.  An entry that is
+visible is therefore complete, unless somebody damaged it later; a manifest of
+sizes, times and digests finds that out, and the entry is then made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyctl.errors import NotReady
+
+MANIFEST = "manifest.json"
+# A change of the on-disk layout makes every older entry unknown.
+LAYOUT = 1
+
+
+def cache_root() -> Path:
+    """Return the cache directory: ``$PYCTL_CACHE``, else ``$XDG_CACHE_HOME/pyctl``."""
+    if path := os.environ.get("PYCTL_CACHE"):
+        return Path(path)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pyctl"
+
+
+def digest(*parts: object) -> str:
+    """Return a short content key over ``parts`` (anything that JSON can hold, or bytes)."""
+    h = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        raw = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
+        h.update(len(raw).to_bytes(8, "little"))
+        h.update(raw)
+    return h.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def tree_digest(top: Path, patterns: tuple[str, ...]) -> str:
+    """Return a content key over the names and bytes of the files below ``top``.
+
+    ``patterns`` are globs relative to ``top``.  Compiled bytecode is left out.
+    """
+    files = {
+        path
+        for pattern in patterns
+        for path in top.glob(pattern)
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return digest(
+        *(
+            part
+            for path in sorted(files)
+            for part in (str(path.relative_to(top)), path.stat().st_mode & 0o111, path.read_bytes())
+        )
+    )
+
+
+def disk_full(error: OSError, what: str, where: Path) -> NotReady:
+    """Turn an out-of-space error into a sentence."""
+    return NotReady(
+        f"the disk that holds {where} is full: {what} could not be written ({error.strerror})",
+        "free some space, run 'pyctl vm clean', or point PYCTL_CACHE to a larger disk",
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One complete thing in the cache."""
+
+    kind: str
+    key: str
+    path: Path
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the builder recorded about this entry."""
+        meta: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())["meta"]
+        return meta
+
+    def size_bytes(self) -> int:
+        """Return the disk space that the entry takes."""
+        return sum(p.lstat().st_blocks * 512 for p in self.path.rglob("*"))
+
+    def touch(self) -> None:
+        """Note that the entry was used just now (the least recently used goes first)."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+
+class Cache:
+    """The cache directory; safe for several processes at the same time."""
+
+    def __init__(self, root: Path | None = None, say: Callable[[str], None] | None = None) -> None:
+        self.root = root or cache_root()
+        self.say = say or (lambda _text: None)
+
+    # -- entries ---------------------------------------------------------
+
+    def find(self, kind: str, key: str) -> Entry | None:
+        """Return the entry if it is there and undamaged."""
+        path = self.root / kind / key
+        try:
+            damage = self._damage(path)
+        except FileNotFoundError:
+            return None
+        if damage is None:
+            entry = Entry(kind, key, path)
+            entry.touch()
+            return entry
+        self.say(f"cache entry {path} is corrupt ({damage}); it will be made again")
+        self.remove(Entry(kind, key, path))
+        return None
+
+    def get(
+        self, kind: str, key: str, what: str, build: Callable[[Path], dict[str, Any] | None]
+    ) -> Entry:
+        """Return an entry, making it first if need be.
+
+        ``build`` is given an empty directory to fill and may return what to
+        record about it; ``what`` names the thing for the user.  Raises
+        NotReady when the disk is full or the cache cannot be written.
+        """
+        if entry := self.find(kind, key):
+            return entry
+        try:
+            with self.lock(f"{kind}-{key}"):
+                # Somebody else may have made it while we waited for the lock.
+                if entry := self.find(kind, key):
+                    return entry
+                return self._make(kind, key, what, build)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_full(error, what, self.root) from None
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise NotReady(
+                    f"cannot make {what}: {error.filename or self.root}: {error.strerror}",
+                    "run as root (or with sudo), or point PYCTL_CACHE to a directory of your own",
+                ) from None
+            raise
+
+    def _make(
+        self, kind: str, key: str, what: str, build: Callable[[Path], dict[str, Any] | None]
+    ) -> Entry:
+        self.sweep()
+        started = time.monotonic()
+        self.say(f"making {what} ...")
+        with self.scratch(kind) as scratch:
+            work = scratch / "entry"
+            work.mkdir()
+            meta = build(work) or {}
+            self._seal(work, meta | {"what": what, "made": int(time.time())})
+            final = self.root / kind / key
+            final.parent.mkdir(parents=True, exist_ok=True)
+            work.rename(final)
+        self.say(f"made {what} in {time.monotonic() - started:.1f} s")
+        return Entry(kind, key, final)
+
+    def entries(self) -> list[Entry]:
+        """Return every visible entry, without checking it."""
+        found = []
+        for manifest in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            path = manifest.parent
+            if path.parent.name not in ("tmp", "locks"):
+                found.append(Entry(path.parent.name, path.name, path))
+        return found
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry away: invisible at once, then deleted."""
+        doomed = Path(tempfile.mkdtemp(dir=self._dir("tmp"), prefix="gone-"))
+        with contextlib.suppress(FileNotFoundError):
+            entry.path.rename(doomed / "entry")
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def keep_newest(self, kind: str, count: int) -> None:
+        """Remove all but the ``count`` most recently used entries of a kind."""
+        mine = [e for e in self.entries() if e.kind == kind]
+        mine.sort(key=lambda e: e.path.stat().st_mtime, reverse=True)
+        for entry in mine[count:]:
+            self.remove(entry)
+
+    # -- integrity -------------------------------------------------------
+
+    def _seal(self, path: Path, meta: dict[str, Any]) -> None:
+        files: dict[str, list[Any]] = {}
+        regular = [p for p in path.rglob("*") if stat.S_ISREG(p.lstat().st_mode)]
+        # Roots hold ten thousand files; a damaged one shows in its size or time.
+        deep = len(regular) <= 64
+        for p in regular:
+            info = p.lstat()
+            if deep:
+                with p.open("rb") as f:
+                    os.fsync(f.fileno())
+            files[str(p.relative_to(path))] = [
+                info.st_size,
+                info.st_mtime_ns,
+                file_digest(p) if deep else None,
+            ]
+        text = json.dumps({"layout": LAYOUT, "meta": meta, "files": files})
+        with (path / MANIFEST).open("w") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+
+    def _damage(self, path: Path) -> str | None:
+        """Say what is wrong with an entry; None if nothing is.  FileNotFoundError: no entry."""
+        path.stat()
+        try:
+            manifest = json.loads((path / MANIFEST).read_text())
+            files = manifest["files"]
+            if manifest["layout"] != LAYOUT:
+                return "made by another version"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "its manifest cannot be read"
+        for name, (size, mtime_ns, sha256) in files.items():
+            try:
+                info = (path / name).lstat()
+            except OSError:
+                return f"{name} is missing"
+            if info.st_size != size:
+                return f"{name} has {info.st_size} bytes instead of {size}"
+            if info.st_mtime_ns != mtime_ns and (
+                sha256 is None or file_digest(path / name) != sha256
+            ):
+                return f"{name} was changed"
+        return None
+
+    # -- scratch space and locks -----------------------------------------
+
+    def _dir(self, name: str) -> Path:
+        path = self.root / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_full(error, "the cache", self.root) from None
+            raise NotReady(
+                f"the cache directory {self.root} cannot be used: {error.strerror}",
+                "set PYCTL_CACHE to a directory that you can write",
+            ) from None
+        return path
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """Give a temporary directory that is removed at the end, or by a later sweep."""
+        path = Path(tempfile.mkdtemp(dir=self._dir("tmp"), prefix=f"{name}-"))
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # The lock says "in use" for as long as this process lives.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield path
+        finally:
+            os.close(fd)
+            shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed have left half done."""
+        for path in self._dir("tmp").iterdir():
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A directory that was made this instant may not be locked yet.
+                if time.time() - os.fstat(fd).st_mtime > 5:
+                    shutil.rmtree(path, ignore_errors=True)
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold an exclusive lock among processes; it goes with the process."""
+        with (self._dir("locks") / name).open("w") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.say(f"waiting for another process that makes {name} ...")
+                fcntl.flock(f, fcntl.LOCK_EX)
+            yield

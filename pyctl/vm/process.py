@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run the host's tools so that none of them outlives us.
+
+Whatever the virtual board starts on the host (QEMU, apt, mmdebstrap, make)
+goes through here.  A child is killed by the kernel when this process dies in
+any way, SIGKILL included, and a tool that is missing or fails becomes one
+sentence instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pyctl.errors import NotReady, OperationFailed
+
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> Callable[[], None]:
+    """Return a ``preexec_fn`` that ties a child's life to this process.
+
+    The signal follows the *thread* that forks, so start long-lived children
+    from the main thread.
+    """
+    parent = os.getpid()
+
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # The parent may have died before the request took effect.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def need_tool(name: str, package: str) -> str:
+    """Return the path of a host program, or say which Debian package holds it."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        raise NotReady(f"the program '{name}' is missing", f"apt-get install {package}")
+    return path
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    env: Mapping[str, str] | None = None,
+    stdin: str | bytes | None = None,
+    cwd: Path | None = None,
+    hint: str = "",
+) -> str:
+    """Run a tool to its end and return its standard output.
+
+    ``what`` completes "could not ...".  Raises OperationFailed with the last
+    lines that the tool printed.
+    """
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        with subprocess.Popen(
+            [str(a) for a in argv],
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        ) as process:
+            try:
+                out, err = process.communicate(data)
+            except BaseException:
+                # Ctrl-C reaches us only, for the child has a session of its own.
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+    except FileNotFoundError as error:
+        raise NotReady(f"could not {what}: '{error.filename}' is missing", hint) from None
+    if process.returncode != 0:
+        lines = (err or out).decode(errors="replace").strip().splitlines()
+        raise OperationFailed(
+            f"could not {what}: {shlex.join(str(a) for a in argv[:2])} ... "
+            f"ended with status {process.returncode}: " + " / ".join(lines[-4:]),
+            hint,
+        )
+    return out.decode(errors="replace")

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The three things that Debian supplies: guest user space, toolchain, kernel.
+
+Each is one cache entry.  The guest's user space becomes a cpio archive, which
+the kernel unpacks as its initramfs; the toolchain is a directory to chroot
+into, so that modules are built by the very compiler that built the kernel,
+whatever the host runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyctl.errors import NotReady, UsageError
+from pyctl.vm.cache import Cache, Entry, digest, file_digest
+from pyctl.vm.debian import BOARD_ARCH, SUITE, Apt, host_arch, host_mirror
+from pyctl.vm.process import need_tool, run
+
+DEFAULT_FLAVOUR = "cloud-arm64"
+FLAVOURS = ("cloud-arm64", "arm64", "arm64-16k", "rt-arm64")
+
+GUEST_PACKAGES = (
+    "python3",
+    "python3-click",
+    "python3-psutil",
+    "python3-pyudev",
+    "python3-pytest",
+    "kmod",
+    "busybox-static",
+)
+TOOLCHAIN_PACKAGES = (
+    "make",
+    "bash",
+    "coreutils",
+    "sed",
+    "grep",
+    "gawk",
+    "findutils",
+    "kmod",
+    "perl-base",
+    "pahole",
+    "python3-minimal",
+    "libpython3-stdlib",
+)
+# Not needed to run Python, pytest, kmod and busybox; it would only be copied
+# into guest memory at every boot.
+_GUEST_LITTER = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/zoneinfo",
+    "usr/share/perl5",
+    "usr/share/lintian",
+    "usr/share/bug",
+    "usr/lib/aarch64-linux-gnu/gconv",
+    "usr/lib/aarch64-linux-gnu/perl-base",
+    "usr/lib/python3.*/test",
+    "usr/lib/python3.*/idlelib",
+    "usr/lib/python3.*/ensurepip",
+    "usr/lib/python3.*/pydoc_data",
+    "usr/lib/python3.*/lib2to3",
+    "usr/bin/perl*",
+    "usr/bin/dpkg*",
+    "usr/bin/deb*",
+    "var/cache",
+    "var/lib",
+)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that a board can run and modules can be built for."""
+
+    release: str
+    key: str
+    image: Path
+    # Where the kernel's build tree appears inside the toolchain root.
+    kdir: Path
+    # A tree to lay over the toolchain root, or None when kdir is a host path.
+    headers: Path | None
+    packages: dict[str, str]
+
+
+class Roots:
+    """Makes, or finds in the cache, what comes from Debian."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self._apt: Apt | None = None
+
+    @property
+    def apt(self) -> Apt:
+        """Return the private apt state; only needed when something is missing."""
+        if self._apt is None:
+            if os.geteuid() != 0:
+                raise NotReady(
+                    "making the virtual board's roots needs root (device nodes, chroot)",
+                    "run the command once as root or with sudo; later runs need no root",
+                )
+            self._apt = Apt(self.cache, host_mirror())
+        return self._apt
+
+    # -- guest user space -------------------------------------------------
+
+    def guest(self) -> Entry:
+        """Return the entry that holds ``base.cpio``, the guest's user space."""
+        recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain().key)
+        return self.cache.get(
+            "guest", recipe, "the guest's user space (Debian packages)", self._make_guest
+        )
+
+    def _make_guest(self, work: Path) -> dict[str, Any]:
+        need_tool("cpio", "cpio")
+        top = work / "root"
+        versions = self.apt.bootstrap(top, [BOARD_ARCH], GUEST_PACKAGES)
+        for pattern in _GUEST_LITTER:
+            for path in top.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        _merge_usr(top)
+        for name in ("proc", "sys", "run", "root", "dev", "tmp", "opt", "mnt"):
+            (top / name).mkdir(exist_ok=True)
+        for name in ("sh", "mount", "umount"):
+            (top / "usr/bin" / name).unlink(missing_ok=True)
+            (top / "usr/bin" / name).symlink_to("busybox")
+        for name in ("insmod", "rmmod", "modinfo", "modprobe", "lsmod", "depmod"):
+            (top / "usr/sbin" / name).unlink(missing_ok=True)
+            (top / "usr/sbin" / name).symlink_to("../bin/kmod")
+        self.compile_python(top, ["usr/lib"])
+        make_cpio(top, work / "base.cpio")
+        shutil.rmtree(top)
+        return {"packages": versions}
+
+    def compile_python(self, top: Path, below: Sequence[str]) -> None:
+        """Compile the Python files of a guest tree to bytecode.
+
+        Bytecode does not depend on the architecture but on Python's minor
+        version, so the toolchain root's Python (same suite) does it.  The
+        files are marked as never to be checked against their source.
+        """
+        tool = self.toolchain().path / "root"
+        python = next((tool / "usr/bin").glob("python3.[0-9]*"))
+        loader = next(
+            path
+            for pattern in ("lib64/ld-linux-*", "lib/ld-linux-*")
+            for path in (tool / "usr").glob(pattern)
+        )
+        env = {"PYTHONHOME": str(tool / "usr"), "PATH": os.environ.get("PATH", "")}
+        for sub in below:
+            run(
+                [
+                    loader,
+                    "--library-path",
+                    loader.resolve().parent,
+                    python,
+                    *("-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"),
+                    *("-s", top, "-p", "/", top / sub),
+                ],
+                what="compile the guest's Python files",
+                env=env,
+            )
+
+    # -- toolchain ---------------------------------------------------------
+
+    def toolchain(self) -> Entry:
+        """Return the entry whose ``root`` holds the cross compiler and make."""
+        arch = host_arch()
+        return self.cache.get(
+            "toolchain",
+            digest(SUITE, TOOLCHAIN_PACKAGES, arch),
+            "the toolchain root (Debian packages)",
+            self._make_toolchain,
+        )
+
+    def _make_toolchain(self, work: Path) -> dict[str, Any]:
+        top = work / "root"
+        compiler = "gcc-14" if self.apt.host_arch == BOARD_ARCH else "gcc-14-aarch64-linux-gnu"
+        versions = self.apt.bootstrap(
+            top, [self.apt.host_arch], [*TOOLCHAIN_PACKAGES, compiler]
+        )
+        _merge_usr(top)
+        for name, target in (("sh", "bash"), ("awk", "gawk")):
+            (top / "usr/bin" / name).unlink(missing_ok=True)
+            (top / "usr/bin" / name).symlink_to(target)
+        for litter in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
+            shutil.rmtree(top / litter, ignore_errors=True)
+        return {"packages": versions}
+
+    @contextlib.contextmanager
+    def build_root(self, kernel: Kernel | None = None) -> Iterator[Path]:
+        """Give a throw-away toolchain root with a kernel's headers and an empty /build.
+
+        The files are hard links into the cache, so this takes no space and
+        little time.
+        """
+        with self.cache.scratch("build") as scratch:
+            top = scratch / "root"
+            run(
+                ["cp", "-al", self.toolchain().path / "root", top],
+                what="set up the toolchain root",
+            )
+            if kernel is not None and kernel.headers is not None:
+                run(
+                    ["cp", "-al", f"{kernel.headers}/.", top],
+                    what="add the kernel's headers to the toolchain root",
+                )
+            (top / "build").mkdir()
+            yield top
+
+    # -- kernel -------------------------------------------------------------
+
+    def kernel(self, spec: str | None, kdir: Path | None = None) -> Kernel:
+        """Find the kernel that ``--kernel`` names.
+
+        ``spec`` is None (newest of the default flavour), a flavour, a version
+        prefix (``7.2``), ``VERSION-FLAVOUR``, or the path of an arm64 Image,
+        which needs ``kdir``, its build tree.
+        """
+        if spec is not None and "/" in spec:
+            return _local_kernel(Path(spec), kdir)
+        if kdir is not None:
+            raise UsageError("--kdir goes with --kernel PATH only")
+        version, flavour = parse_kernel_spec(spec)
+        # What a name meant when it was first asked for stays in the cache, so
+        # that a run needs neither network nor apt; 'vm clean' forgets it.
+        entry = self.cache.get(
+            "kernel",
+            digest(SUITE, version, flavour, 2),
+            f"the kernel {version or 'newest'} {flavour} (Debian packages)",
+            lambda work: self._make_kernel(work, version, flavour),
+        )
+        meta = entry.describe()
+        release = meta["release"]
+        return Kernel(
+            release=release,
+            key=digest(meta["image_sha256"], meta["packages"]),
+            image=entry.path / "Image",
+            kdir=Path("/usr/src") / f"linux-headers-{release}",
+            headers=entry.path / "headers",
+            packages=meta["packages"],
+        )
+
+    def _make_kernel(self, work: Path, version: str, flavour: str) -> dict[str, Any]:
+        names = set(self.apt.names(rf"^linux-(headers|binary|image)-[0-9][^-]*-{flavour}$"))
+        releases = sorted(
+            (
+                release
+                for name in names
+                if name.startswith("linux-headers-")
+                and (release := name.removeprefix("linux-headers-")).endswith("-" + flavour)
+                and matches_version(release, version)
+                and {f"linux-binary-{release}", f"linux-image-{release}"} & names
+            ),
+            key=release_order,
+        )
+        if not releases:
+            raise UsageError(
+                f"Debian has no kernel {version or ''} of flavour {flavour} for this board",
+                "see 'apt-cache search linux-headers' on a Debian 13 system with backports",
+            )
+        release = releases[-1]
+        binary = f"linux-binary-{release}"
+        debs = self.apt.download(
+            [
+                binary if binary in names else f"linux-image-{release}",
+                f"linux-headers-{release}",
+                f"linux-headers-{release.removesuffix('-' + flavour)}-common",
+                f"linux-kbuild-{release.removesuffix('-' + flavour)}:{self.apt.host_arch}",
+            ],
+            work / "debs",
+        )
+        image_tree = work / "image"
+        packages = {}
+        for deb in debs:
+            name, deb_version, arch = deb.stem.split("_")
+            packages[f"{name}:{arch}"] = deb_version
+            into = work / "headers" if name.startswith(("linux-headers", "linux-kbuild")) else image_tree
+            run(["dpkg-deb", "-x", deb, into], what=f"unpack {deb.name}")
+        # Before 7.x the image lies in /boot, since then beside the modules.
+        found = [*image_tree.glob("boot/vmlinuz-*"), *image_tree.glob("usr/lib/modules/*/vmlinuz")]
+        check_image(found[0])
+        shutil.move(found[0], work / "Image")
+        shutil.rmtree(image_tree)
+        shutil.rmtree(work / "debs")
+        _merge_usr(work / "headers", links=False)
+        return {
+            "release": release,
+            "packages": packages,
+            "image_sha256": file_digest(work / "Image"),
+        }
+
+
+def parse_kernel_spec(spec: str | None) -> tuple[str, str]:
+    """Split ``--kernel`` into (version prefix or "", flavour).  Raises UsageError."""
+    if not spec:
+        return "", DEFAULT_FLAVOUR
+    if spec in FLAVOURS:
+        return "", spec
+    match = re.fullmatch(r"(\d+(?:\.\d+)*(?:\+\w+)?)(?:-(.+))?", spec)
+    if match and (match[2] or DEFAULT_FLAVOUR) in FLAVOURS:
+        return match[1], match[2] or DEFAULT_FLAVOUR
+    raise UsageError(
+        f"--kernel {spec}: neither a flavour ({', '.join(FLAVOURS)}), a version, "
+        "VERSION-FLAVOUR, nor a path (a path contains a '/')"
+    )
+
+
+def release_order(release: str) -> tuple[int, ...]:
+    """Return a sort key for kernel releases."""
+    return tuple(int(n) for n in re.findall(r"\d+", release.split("-")[0]))
+
+
+def matches_version(release: str, prefix: str) -> bool:
+    """Say whether a release is of the version that a prefix names, by whole components."""
+    version = release.split("-")[0]
+    if not prefix or prefix in (version, version.split("+")[0]):
+        return True
+    return version.startswith(prefix + ".")
+
+
+def check_image(path: Path) -> None:
+    """Raise NotReady unless a file is an uncompressed arm64 Image (magic at offset 56)."""
+    try:
+        head = path.open("rb").read(64)
+    except OSError as error:
+        raise NotReady(f"cannot read the kernel {path}: {error.strerror}") from None
+    if len(head) < 64 or head[56:60] != b"ARM\x64":
+        raise NotReady(
+            f"{path} is not an uncompressed arm64 kernel Image",
+            "give arch/arm64/boot/Image of the kernel's build tree",
+        )
+
+
+def image_size_bytes(path: Path) -> int:
+    """Return the memory that a kernel Image takes (Documentation/arch/arm64/booting.rst)."""
+    size: int = struct.unpack("<Q", path.open("rb").read(24)[16:])[0]
+    return size
+
+
+def _local_kernel(image: Path, kdir: Path | None) -> Kernel:
+    check_image(image)
+    if kdir is None:
+        raise UsageError(
+            "--kernel PATH needs --kdir DIR, the build tree of that kernel",
+            "modules are built against it; it is the directory that holds Module.symvers",
+        )
+    release_file = kdir / "include/config/kernel.release"
+    if not release_file.exists():
+        raise NotReady(
+            f"{kdir} is not a prepared kernel build tree ({release_file} is missing)",
+            "run 'make modules_prepare' or a full build there",
+        )
+    symvers = kdir / "Module.symvers"
+    stamp = file_digest(symvers) if symvers.exists() else ""
+    return Kernel(
+        release=release_file.read_text().strip(),
+        key=digest(file_digest(image), str(kdir.resolve()), stamp),
+        image=image,
+        kdir=kdir.resolve(),
+        headers=None,
+        packages={},
+    )
+
+
+def _merge_usr(top: Path, links: bool = True) -> None:
+    """Give an extracted root the merged-/usr links that a package script would make."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        path, target = top / name, top / "usr" / name
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            run(["cp", "-a", f"{path}/.", f"{target}/"], what=f"merge {name} into usr")
+            shutil.rmtree(path)
+        if links:
+            target.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(f"usr/{name}")
+
+
+def make_cpio(top: Path, archive: Path) -> None:
+    """Pack a tree as a newc cpio archive, byte for byte reproducible, owned by root."""
+    names = sorted(
+        os.path.join(os.path.relpath(base, top), name)
+        for base, dirs, files in os.walk(top)
+        for name in (*dirs, *files)
+    )
+    run(
+        [
+            need_tool("cpio", "cpio"),
+            *("--null", "--create", "--format=newc", "--reproducible", "--quiet"),
+            *("--owner=0:0", f"--file={archive}"),
+        ],
+        what=f"pack {archive.name}",
+        stdin="\0".join(names),
+        cwd=top,
+    )
