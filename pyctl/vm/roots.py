@@ -36,7 +36,10 @@ GUEST_PACKAGES = (
     "kmod",
     "busybox-static",
 )
+# The same name on every host, native ones included.
+COMPILER = "aarch64-linux-gnu-gcc-14"
 TOOLCHAIN_PACKAGES = (
+    "gcc-14-aarch64-linux-gnu",
     "make",
     "bash",
     "coreutils",
@@ -182,10 +185,7 @@ class Roots:
 
     def _make_toolchain(self, work: Path) -> dict[str, Any]:
         top = work / "root"
-        compiler = "gcc-14" if self.apt.host_arch == BOARD_ARCH else "gcc-14-aarch64-linux-gnu"
-        versions = self.apt.bootstrap(
-            top, [self.apt.host_arch], [*TOOLCHAIN_PACKAGES, compiler]
-        )
+        versions = self.apt.bootstrap(top, [self.apt.host_arch], TOOLCHAIN_PACKAGES)
         _merge_usr(top)
         for name, target in (("sh", "bash"), ("awk", "gawk")):
             (top / "usr/bin" / name).unlink(missing_ok=True)
@@ -282,7 +282,8 @@ class Roots:
         for deb in debs:
             name, deb_version, arch = deb.stem.split("_")
             packages[f"{name}:{arch}"] = deb_version
-            into = work / "headers" if name.startswith(("linux-headers", "linux-kbuild")) else image_tree
+            for_build = name.startswith(("linux-headers", "linux-kbuild"))
+            into = work / "headers" if for_build else image_tree
             run(["dpkg-deb", "-x", deb, into], what=f"unpack {deb.name}")
         # Before 7.x the image lies in /boot, since then beside the modules.
         found = [*image_tree.glob("boot/vmlinuz-*"), *image_tree.glob("usr/lib/modules/*/vmlinuz")]

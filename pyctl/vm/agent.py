@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Process 1 of a virtual board: runs what the host asks for and reports back.
+
+Started by /init once the file systems are mounted.  It serves one command at
+a time over the virtio-serial port: live output, exact exit status, signals, a
+terminal if wanted.  Commands that are Python programs of this project can be
+imported beforehand (PRELOAD), so that a board restored from a snapshot forks
+instead of starting an interpreter.  If the agent dies the kernel panics, and
+the host sees a lost board; nothing here tries to hide a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import tarfile
+import tempfile
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pyctl.vm import channel
+from pyctl.vm.channel import Frame
+
+# Commands that run in a fork of the agent once their module is imported.
+FORKED = {
+    "pyctl": ("pyctl.cli.main", "main"),
+    "pytest": ("pytest", "console_main"),
+}
+_RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
+_RNDRESEEDCRNG = 0x5207
+_READ_BYTES = 32 * 1024
+REPORT_FD = 3
+
+
+def find_port() -> str:
+    """Return the device of the host's port (there is no udev to make a link)."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for entry in Path("/sys/class/virtio-ports").glob("*"):
+            with contextlib.suppress(OSError):
+                if (entry / "name").read_text().strip() == channel.PORT_NAME:
+                    return f"/dev/{entry.name}"
+        time.sleep(0.01)
+    raise SystemExit(f"no virtio-serial port named {channel.PORT_NAME}")
+
+
+class Command:
+    """One running command with its pipes or its terminal."""
+
+    def __init__(self, request: int, spec: dict[str, Any]) -> None:
+        self.request = request
+        self.outputs: dict[int, Frame] = {}
+        self.stdin: int | None = None
+        self.pending = bytearray()
+        self.input_ended = False
+        self.pty = bool(spec.get("pty"))
+        self.pid = self._start(spec)
+
+    def _start(self, spec: dict[str, Any]) -> int:
+        report_r, report_w = os.pipe()
+        if self.pty:
+            master, slave = os.openpty()
+            set_size(master, spec.get("rows", 24), spec.get("columns", 80))
+            theirs = [slave, slave, slave]
+            self.stdin = os.dup(master)
+            self.outputs[master] = Frame.STDOUT
+        else:
+            in_r, in_w = os.pipe()
+            out_r, out_w = os.pipe()
+            err_r, err_w = os.pipe()
+            theirs = [in_r, out_w, err_w]
+            self.stdin = in_w
+            self.outputs |= {out_r: Frame.STDOUT, err_r: Frame.STDERR}
+        self.outputs[report_r] = Frame.REPORT
+        os.set_blocking(self.stdin, False)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                become(spec, [*theirs, report_w], self.pty)
+            finally:
+                os._exit(127)
+        for fd in {*theirs, report_w}:
+            os.close(fd)
+        return pid
+
+    def feed(self) -> None:
+        """Pass on what the host sent for the command's standard input."""
+        if self.stdin is None:
+            return
+        try:
+            if self.pending:
+                del self.pending[: os.write(self.stdin, self.pending)]
+        except BlockingIOError:
+            return
+        except OSError:
+            # The command has closed its input; what it does not want is dropped.
+            self.pending.clear()
+            self.input_ended = True
+        if self.input_ended and not self.pending:
+            if self.pty:
+                # End of file on a terminal is a character.
+                with contextlib.suppress(OSError):
+                    os.write(self.stdin, b"\x04")
+            os.close(self.stdin)
+            self.stdin = None
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        for fd in self.outputs:
+            os.close(fd)
+        self.outputs.clear()
+        if self.stdin is not None:
+            os.close(self.stdin)
+            self.stdin = None
+
+
+def set_size(fd: int, rows: int, columns: int) -> None:
+    """Tell a terminal its size."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def become(spec: dict[str, Any], fds: list[int], pty: bool) -> NoReturn:
+    """Turn this forked process into the command; never returns."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    # Move them out of the way first: a source may be one of the targets.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds]
+    for target, fd in enumerate(high):
+        os.dup2(fd, target)
+    os.closerange(REPORT_FD + 1, 4096)
+    if pty:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.environ.clear()
+    os.environ.update(spec["env"])
+    argv = spec["argv"]
+    try:
+        os.chdir(spec.get("cwd") or "/root")
+        module, function = FORKED.get(argv[0], ("", ""))
+        if module in sys.modules:
+            run_forked(argv, sys.modules[module], function)
+        os.execvpe(argv[0], argv, os.environ)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def run_forked(argv: list[str], module: Any, function: str) -> NoReturn:
+    """Run an imported program as if an interpreter had been started for it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # These live as long as the process; there is nothing to close them for.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", closefd=False, buffering=1 if os.isatty(1) else -1)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.argv = list(argv)
+    status: Any = 1
+    try:
+        status = getattr(module, function)()
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        sys.excepthook(*sys.exc_info())
+    if status is None:
+        status = 0
+    elif not isinstance(status, int):
+        print(status, file=sys.stderr)  # noqa: T201 - as the interpreter does
+        status = 1
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status & 0xFF)
+
+
+class Agent:
+    """Serves the host's requests, one command at a time."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.decoder = channel.Decoder()
+        self.command: Command | None = None
+        self.archive: Any = None
+        self.handlers: dict[Frame, Callable[[int, bytes], None]] = {
+            Frame.HELLO: self.hello,
+            Frame.RUN: self.run,
+            Frame.STDIN: self.stdin,
+            Frame.SIGNAL: self.signal,
+            Frame.RESIZE: self.resize,
+            Frame.PING: lambda request, _data: self.send(Frame.PONG, request),
+            Frame.FILES: self.files,
+            Frame.PRELOAD: self.preload,
+        }
+        # Wakes the main loop when a child ends.
+        self.wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(wake_w, False)
+        signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        # The console is not a keyboard; a stray Ctrl-C must not end process 1.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def send(self, kind: Frame, request: int, payload: bytes | dict[str, Any] = b"") -> None:
+        """Write one frame whole."""
+        data = memoryview(channel.encode(kind, request, payload))
+        while data:
+            try:
+                data = data[os.write(self.port, data) :]
+            except BlockingIOError:
+                select.select([], [self.port], [])
+
+    # -- requests ----------------------------------------------------------
+
+    def hello(self, request: int, data: bytes) -> None:
+        """Put right what a restored guest must not inherit, then say that we are here."""
+        spec = json.loads(data)
+        self.drop_command()
+        time.clock_settime_ns(time.CLOCK_REALTIME, spec["time_ns"])
+        entropy = bytes.fromhex(spec["entropy"])
+        with open("/dev/random", "wb", buffering=0) as random:
+            block = struct.pack("ii", len(entropy) * 8, len(entropy)) + entropy
+            fcntl.ioctl(random, _RNDADDENTROPY, block)
+            fcntl.ioctl(random, _RNDRESEEDCRNG)
+        self.send(
+            Frame.READY,
+            request,
+            {
+                "nonce": spec["nonce"],
+                "protocol": channel.PROTOCOL,
+                "release": os.uname().release,
+                "uptime_s": time.clock_gettime(time.CLOCK_BOOTTIME),
+            },
+        )
+
+    def run(self, request: int, data: bytes) -> None:
+        if self.command is not None:
+            self.send(Frame.ERROR, request, {"message": "a command is already running"})
+            return
+        self.command = Command(request, json.loads(data))
+
+    def stdin(self, _request: int, data: bytes) -> None:
+        if self.command is not None:
+            self.command.pending += data
+            self.command.input_ended |= not data
+            self.command.feed()
+
+    def signal(self, _request: int, data: bytes) -> None:
+        if self.command is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.command.pid, json.loads(data)["signal"])
+
+    def resize(self, _request: int, data: bytes) -> None:
+        if self.command is not None and self.command.pty and self.command.stdin is not None:
+            size = json.loads(data)
+            set_size(self.command.stdin, size["rows"], size["columns"])
+
+    def files(self, request: int, data: bytes) -> None:
+        """Collect a tar archive and unpack it over the root."""
+        if self.archive is None:
+            self.archive = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        self.archive.write(data)
+        if data:
+            return
+        self.archive.seek(0)
+        with self.archive as archive, tarfile.open(fileobj=archive) as tar:
+            tar.extractall("/", filter="fully_trusted")
+        self.archive = None
+        importlib.invalidate_caches()
+        self.send(Frame.DONE, request)
+
+    def preload(self, request: int, data: bytes) -> None:
+        """Import, so that commands need not; then settle memory for many forks."""
+        for name in json.loads(data)["modules"]:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
+        self.send(Frame.DONE, request)
+
+    # -- the running command -----------------------------------------------
+
+    def output(self, fd: int) -> None:
+        """Pass on what the command printed."""
+        command = self.command
+        if command is None or fd not in command.outputs:
+            return
+        try:
+            data = os.read(fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            # A terminal reports EIO when its last user has gone.
+            data = b""
+        if data:
+            self.send(command.outputs[fd], command.request, data)
+        else:
+            del command.outputs[fd]
+            os.close(fd)
+
+    def reap(self) -> None:
+        """Collect ended children (process 1 inherits orphans) and report the command's end."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wake_r, 512):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self.command is not None and pid == self.command.pid:
+                self.finish(status)
+
+    def finish(self, status: int) -> None:
+        """Send the rest of the output, then the exit status."""
+        command = self.command
+        assert command is not None
+        while ready := select.select(list(command.outputs), [], [], 0)[0]:
+            for fd in ready:
+                self.output(fd)
+        end = (
+            {"signal": os.WTERMSIG(status)}
+            if os.WIFSIGNALED(status)
+            else {"status": os.WEXITSTATUS(status)}
+        )
+        self.send(Frame.EXIT, command.request, end)
+        command.close()
+        self.command = None
+
+    def drop_command(self) -> None:
+        """Forget a command that belongs to a host that is gone."""
+        if self.command is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.command.pid, signal.SIGKILL)
+            self.command.close()
+            self.command = None
+
+    def serve(self) -> NoReturn:
+        """Serve for as long as the board lives."""
+        while True:
+            command = self.command
+            watched = [self.port, self.wake_r, *(command.outputs if command else ())]
+            wants_input = [command.stdin] if command and command.stdin and command.pending else []
+            readable, writable, _ = select.select(watched, wants_input, [])
+            if writable and command is not None:
+                command.feed()
+            for fd in readable:
+                if fd not in (self.port, self.wake_r):
+                    self.output(fd)
+            if self.wake_r in readable:
+                self.reap()
+            if self.port in readable:
+                self.receive()
+
+    def receive(self) -> None:
+        """Carry out what has arrived from the host."""
+        try:
+            data = os.read(self.port, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            # No host at the other end (a snapshot is being taken): the port
+            # stays readable, so wait a little instead of spinning.
+            time.sleep(0.005)
+            return
+        for kind, request, payload in self.decoder.feed(data):
+            try:
+                self.handlers[kind](request, payload)
+            except Exception as error:  # noqa: BLE001 - the host must hear of it
+                self.send(Frame.ERROR, request, {"message": f"{type(error).__name__}: {error}"})
+
+
+def main() -> NoReturn:
+    """Serve the port; as process 1 this is the life of the board."""
+    port = os.open(find_port(), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    Agent(port).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a virtual board needs of this project, built for it: stub, modules, files.
+
+Three cache entries.  The stub and the modules are built in the toolchain root
+of the board's suite; the project's own files (Python, tests, modules) become a
+tar archive that the agent unpacks, so that a change of them needs no new boot.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+from pyctl.vm.cache import Cache, Entry, digest, tree_digest
+from pyctl.vm.process import run
+from pyctl.vm.roots import COMPILER, Kernel, Roots, make_cpio
+
+SOURCE_TOP = Path(__file__).resolve().parents[2]
+STUB_DIR = Path(__file__).resolve().parent / "stub"
+GUEST_TOP = Path("opt/pyctl")
+_STUB_FILES = ("*.S", "*.c", "*.h", "*.ld", "cflags")
+_MODULE_FILES = ("Kbuild", "module/**/*")
+_PROJECT_FILES = ("pyctl/**/*.py", "tests/**/*", "pyproject.toml")
+# What process 1 has imported before any other file of the project is there.
+AGENT_FILES = (
+    "pyctl/__init__.py",
+    "pyctl/vm/__init__.py",
+    "pyctl/vm/agent.py",
+    "pyctl/vm/channel.py",
+)
+_INIT = """\
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t securityfs securityfs /sys/kernel/security
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+/usr/bin/busybox --install -s /usr/bin
+export PYTHONPATH=/opt/pyctl
+exec /usr/bin/python3 -m pyctl.vm.agent
+"""
+_PYCTL = """\
+#!/bin/sh
+exec /usr/bin/python3 -m pyctl "$@"
+"""
+_TOOLS = "/usr/bin:/usr/sbin"
+
+
+class Builder:
+    """Builds, or finds in the cache, what a board needs of this project."""
+
+    def __init__(self, cache: Cache, roots: Roots) -> None:
+        self.cache = cache
+        self.roots = roots
+
+    def stub(self) -> Entry:
+        """Return the entry that holds ``stub.elf``, the firmware."""
+        key = digest(tree_digest(STUB_DIR, _STUB_FILES), self.roots.toolchain().key)
+        return self.cache.get("stub", key, "the firmware stub", self._make_stub)
+
+    def _make_stub(self, work: Path) -> None:
+        with self.roots.build_root() as top:
+            for pattern in _STUB_FILES:
+                for path in STUB_DIR.glob(pattern):
+                    shutil.copy(path, top / "build")
+            sources = sorted(p.name for p in (top / "build").iterdir() if p.suffix in (".S", ".c"))
+            script = f"cd /build && {COMPILER} @cflags -T stub.ld -o stub.elf " + " ".join(sources)
+            run(
+                ["chroot", top, "/usr/bin/env", f"PATH={_TOOLS}", "sh", "-c", script],
+                what="compile the firmware stub",
+            )
+            shutil.copy(top / "build/stub.elf", work)
+
+    def modules(self, kernel: Kernel) -> Entry:
+        """Return the entry that holds the kernel modules for a kernel."""
+        key = digest(tree_digest(SOURCE_TOP, _MODULE_FILES), kernel.key, self.roots.toolchain().key)
+        return self.cache.get(
+            "modules",
+            key,
+            f"the modules for {kernel.release}",
+            lambda work: self._make_modules(work, kernel),
+        )
+
+    def _make_modules(self, work: Path, kernel: Kernel) -> dict[str, str]:
+        with self.roots.build_root(kernel) as top:
+            shutil.copy(SOURCE_TOP / "Kbuild", top / "build")
+            shutil.copytree(SOURCE_TOP / "module", top / "build/module")
+            make = [
+                *("make", "-s", "-C", str(kernel.kdir), "M=/build", "W=1"),
+                *("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
+                f"CC={COMPILER}",
+                "KCFLAGS=-Werror",
+                "modules",
+            ]
+            command: list[str | Path] = ["chroot", top, "/usr/bin/env", f"PATH={_TOOLS}", *make]
+            if kernel.headers is None:
+                # A build tree of the host's: show it at its own path.
+                inside = top / str(kernel.kdir).lstrip("/")
+                inside.mkdir(parents=True)
+                script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+                command = [
+                    *("unshare", "--mount", "--", "sh", "-c", script, "sh"),
+                    *(kernel.kdir, inside),
+                    *command,
+                ]
+            run(command, what=f"build the modules for {kernel.release}")
+            for module in (top / "build").rglob("*.ko"):
+                # Debugging information would only fill guest memory.
+                run(
+                    [
+                        *("chroot", top, "/usr/bin/aarch64-linux-gnu-strip", "--strip-debug"),
+                        Path("/") / module.relative_to(top),
+                    ],
+                    what=f"strip {module.name}",
+                )
+                shutil.copy(module, work)
+        return {"release": kernel.release}
+
+    def agent(self) -> Entry:
+        """Return the entry that holds ``agent.cpio``: /init and the agent."""
+        sources = {name: (SOURCE_TOP / name).read_bytes() for name in AGENT_FILES}
+        key = digest(_INIT, _PYCTL, *sources.values(), self.roots.toolchain().key)
+
+        def make(work: Path) -> None:
+            top = work / "root"
+            for name, data in sources.items():
+                path = top / GUEST_TOP / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            self.roots.compile_python(top, [str(GUEST_TOP)])
+            (top / "usr/local/bin").mkdir(parents=True)
+            for name, text in (("init", _INIT), ("usr/local/bin/pyctl", _PYCTL)):
+                (top / name).write_text(text)
+                (top / name).chmod(0o755)
+            make_cpio(top, work / "agent.cpio")
+            shutil.rmtree(top)
+
+        return self.cache.get("agent", key, "the guest's agent", make)
+
+    def project(self, kernel: Kernel) -> Entry:
+        """Return the entry that holds ``project.tar``: the project as the guest sees it."""
+        modules = self.modules(kernel)
+        key = digest(
+            tree_digest(SOURCE_TOP, _PROJECT_FILES), modules.key, self.roots.toolchain().key
+        )
+
+        def make(work: Path) -> None:
+            top = work / "root"
+            for pattern in _PROJECT_FILES:
+                for path in SOURCE_TOP.glob(pattern):
+                    if path.is_file() and "__pycache__" not in path.parts:
+                        into = top / GUEST_TOP / path.relative_to(SOURCE_TOP)
+                        into.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(path, into)
+            self.roots.compile_python(top, [str(GUEST_TOP)])
+            shutil.copytree(modules.path, top / GUEST_TOP / "modules", ignore=_no_manifest)
+            if kernel.headers is not None:
+                config = kernel.headers / str(kernel.kdir).lstrip("/") / ".config"
+                (top / "boot").mkdir()
+                shutil.copy(config, top / f"boot/config-{kernel.release}")
+            with tarfile.open(work / "project.tar", "w") as tar:
+                tar.add(top, arcname=".", filter=_owned_by_root)
+            shutil.rmtree(top)
+
+        return self.cache.get("project", key, "the project's files for the guest", make)
+
+
+def _no_manifest(_directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".ko")]
+
+
+def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = "root"
+    return info

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The device tree of a virtual board: QEMU's own, with what our firmware adds.
+
+QEMU describes the machine that it emulates.  Firmware would then add where the
+initramfs lies, which memory it keeps for itself, and how to call it; on this
+board the host does that before the machine starts.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import fdt
+
+MIB = 1024 * 1024
+RAM_BASE = 0x4000_0000
+DTB_ADDR = RAM_BASE
+STUB_ADDR = RAM_BASE + 2 * MIB
+STUB_SIZE = 2 * MIB
+CONFIG_ADDR = STUB_ADDR + STUB_SIZE - 64 * 1024
+KERNEL_ADDR = RAM_BASE + 4 * MIB
+INITRD_ADDR = RAM_BASE + 128 * MIB
+# The range that tests may aim at: reserved, and marked by its compatible string.
+TARGET_SIZE = 16 * MIB
+TARGET_COMPATIBLE = "memregion-test"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What differs between one board's device tree and another's."""
+
+    memory_mib: int
+    initrd_size: int
+    conduit: str
+    bootargs: str
+
+    @property
+    def target_addr(self) -> int:
+        """Return the base address of the range that tests may aim at."""
+        return RAM_BASE + self.memory_mib * MIB - TARGET_SIZE
+
+
+def patch(blob: bytes, layout: Layout) -> bytes:
+    """Return QEMU's device tree blob with the board's additions.
+
+    Fresh random seeds go in each time, as a boot loader would give them.
+    """
+    tree = fdt.parse_dtb(blob)
+    chosen = tree.get_node("/chosen")
+    for name in ("kaslr-seed", "linux,initrd-start", "linux,initrd-end", "bootargs", "rng-seed"):
+        if chosen.exist_property(name):
+            chosen.remove_property(name)
+    chosen.append(fdt.PropStrings("bootargs", layout.bootargs))
+    chosen.append(_cells("linux,initrd-start", INITRD_ADDR))
+    chosen.append(_cells("linux,initrd-end", INITRD_ADDR + layout.initrd_size))
+    chosen.append(fdt.PropBytes("rng-seed", data=os.urandom(64)))
+
+    psci = tree.get_node("/psci")
+    psci.set_property("method", layout.conduit)
+
+    reserved = fdt.Node("reserved-memory")
+    reserved.append(fdt.PropWords("#address-cells", 2))
+    reserved.append(fdt.PropWords("#size-cells", 2))
+    reserved.append(fdt.Property("ranges"))
+    reserved.append(_region("firmware", STUB_ADDR, STUB_SIZE))
+    reserved.append(_region(TARGET_COMPATIBLE, layout.target_addr, TARGET_SIZE, TARGET_COMPATIBLE))
+    tree.root.append(reserved)
+    data: bytes = tree.to_dtb(version=17)
+    return data
+
+
+def _cells(name: str, *values: int) -> fdt.PropWords:
+    return fdt.PropWords(
+        name, *(word for value in values for word in (value >> 32, value & 0xFFFF_FFFF))
+    )
+
+
+def _region(name: str, base: int, size: int, compatible: str | None = None) -> fdt.Node:
+    node = fdt.Node(f"{name}@{base:x}")
+    if compatible:
+        node.append(fdt.PropStrings("compatible", compatible))
+    node.append(_cells("reg", base, size))
+    # Without no-map Linux would use firmware's memory as its own.
+    node.append(fdt.Property("no-map"))
+    return node

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One QEMU process: what it is made of, its command line, its life and its end.
+
+The process is tied to ours: it dies with us, however we die.  Its console goes
+to a file that is only ever read to explain a loss; results travel over the
+agent's port (``channel``), and QMP is only spoken to take a snapshot.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyctl.errors import NotReady, UsageError
+from pyctl.firmware import Setting, boot_blob
+from pyctl.vm import devicetree
+from pyctl.vm.cache import digest
+from pyctl.vm.channel import PORT_NAME
+from pyctl.vm.devicetree import CONFIG_ADDR, INITRD_ADDR, KERNEL_ADDR, Layout
+from pyctl.vm.process import die_with_parent, need_tool, run
+
+QEMU = "qemu-system-aarch64"
+DEFAULT_CPU = "neoverse-n1"
+MIN_MEMORY_MIB = 320
+MAX_CPUS = 64
+_KVM_CHECK_EXTENSION = 0xAE03  # include/uapi/linux/kvm.h
+_KVM_CAP_ARM_EL2 = 240
+_CONSOLE_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a user can choose about a board."""
+
+    kernel: str | None = None
+    kdir: Path | None = None
+    conduit: str = "hvc"
+    cpus: int = 2
+    memory_mib: int = 512
+    cpu: str = DEFAULT_CPU
+    accel: str = "auto"
+    qemu: str = QEMU
+    firmware: tuple[Setting, ...] = ()
+    append: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cpus <= MAX_CPUS:
+            raise UsageError(f"--cpus {self.cpus}: a board has 1 to {MAX_CPUS} CPUs")
+        if self.memory_mib < MIN_MEMORY_MIB:
+            raise UsageError(
+                f"--memory {self.memory_mib}: a board needs at least {MIN_MEMORY_MIB} MiB"
+            )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files that a cold boot starts from."""
+
+    stub: Path
+    image: Path
+    initrd: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU binary of the host."""
+
+    path: Path
+
+    @classmethod
+    def find(cls, name: str) -> Qemu:
+        """Find the binary; NotReady says which package holds it."""
+        if "/" in name:
+            path = Path(name)
+            if not os.access(path, os.X_OK):
+                raise NotReady(f"--qemu {name}: no such program")
+            return cls(path)
+        return cls(Path(need_tool(name, "qemu-system-arm")))
+
+    def key(self) -> str:
+        """Return a key that changes when the binary does."""
+        info = self.path.resolve().stat()
+        return digest(str(self.path.resolve()), info.st_size, info.st_mtime_ns)
+
+    def version(self) -> str:
+        """Return what the binary says of itself."""
+        return run([self.path, "--version"], what="ask QEMU for its version").splitlines()[0]
+
+
+def resolve_accel(wanted: str) -> str:
+    """Return ``kvm`` or ``tcg``.
+
+    Our firmware runs at EL2, so KVM serves only with nested virtualisation.
+    """
+    if wanted == "tcg":
+        return "tcg"
+    usable = platform.machine() == "aarch64" and _kvm_has_el2()
+    if wanted == "kvm" and not usable:
+        raise NotReady(
+            "KVM cannot run firmware at EL2 on this host",
+            "use --accel tcg; KVM needs an arm64 host with nested virtualisation "
+            "(kvm-arm.mode=nested)",
+        )
+    return "kvm" if usable else "tcg"
+
+
+def _kvm_has_el2() -> bool:
+    try:
+        with open("/dev/kvm", "rb") as kvm:
+            return fcntl.ioctl(kvm, _KVM_CHECK_EXTENSION, _KVM_CAP_ARM_EL2) > 0
+    except OSError:
+        return False
+
+
+def machine_arguments(spec: Spec, accel: str) -> list[str]:
+    """Return the QEMU arguments that describe the machine itself."""
+    cpu = "host" if accel == "kvm" else spec.cpu
+    if cpu == "max":
+        # The architected algorithm is slow to emulate and nothing here needs it.
+        cpu = "max,pauth-impdef=on"
+    return [
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", f"virt,virtualization=on,gic-version=3,accel={_accel(accel)}"),
+        *("-cpu", cpu, "-smp", str(spec.cpus), "-m", str(spec.memory_mib)),
+    ]
+
+
+def _accel(accel: str) -> str:
+    return "kvm" if accel == "kvm" else "tcg,thread=multi"
+
+
+def bootargs(spec: Spec) -> str:
+    """Return the kernel command line."""
+    # panic=-1: a panic resets at once, and -no-reboot turns that into QEMU's end.
+    base = "console=ttyAMA0 loglevel=4 panic=-1 rdinit=/init"
+    return f"{base} {spec.append}".strip()
+
+
+@dataclass
+class Machine:
+    """A QEMU process and the sockets to it."""
+
+    qemu: Qemu
+    spec: Spec
+    run_dir: Path
+    accel: str
+    process: subprocess.Popen[bytes] | None = None
+    agent: socket.socket | None = None
+    monitor: socket.socket | None = None
+
+    @property
+    def console(self) -> Path:
+        """Return the file that holds what the guest's console printed."""
+        return self.run_dir / "console"
+
+    def cold_arguments(self, parts: Parts) -> list[str]:
+        """Write the run's device tree and firmware configuration; return the arguments."""
+        addr = INITRD_ADDR
+        loaders = [(parts.image, KERNEL_ADDR)]
+        for path in parts.initrd:
+            loaders.append((path, addr))
+            # Archives follow each other; the kernel skips zeros up to a word.
+            addr += (path.stat().st_size + 511) & ~511
+        end = addr - INITRD_ADDR
+        layout = Layout(self.spec.memory_mib, end, self.spec.conduit, bootargs(self.spec))
+        if addr > layout.target_addr:
+            raise UsageError(
+                f"--memory {self.spec.memory_mib}: the guest's root does not fit",
+                f"give at least {MIN_MEMORY_MIB} MiB",
+            )
+        (self.run_dir / "board.dtb").write_bytes(devicetree.patch(self._qemu_tree(), layout))
+        config = self.run_dir / "firmware.cfg"
+        config.write_bytes(boot_blob(self.spec.firmware, self.spec.conduit))
+        loaders.append((config, CONFIG_ADDR))
+        return [
+            *("-kernel", str(parts.stub), "-dtb", str(self.run_dir / "board.dtb")),
+            *("-append", bootargs(self.spec)),
+            *(
+                argument
+                for path, where in loaders
+                for argument in ("-device", f"loader,file={path},addr={where:#x},force-raw=on")
+            ),
+        ]
+
+    def _qemu_tree(self) -> bytes:
+        path = self.run_dir / "qemu.dtb"
+        arguments = machine_arguments(self.spec, self.accel)
+        arguments[arguments.index("-machine") + 1] += f",dumpdtb={path}"
+        run(
+            [self.qemu.path, *arguments],
+            what="ask QEMU for its device tree",
+            hint=f"is CPU model '{self.spec.cpu}' known to this QEMU? see '{QEMU} -cpu help'",
+        )
+        return path.read_bytes()
+
+    def command(self, arguments: list[str], agent_fd: int, monitor_fd: int) -> list[str]:
+        """Return the whole QEMU command line."""
+        return [
+            str(self.qemu.path),
+            *machine_arguments(self.spec, self.accel),
+            *("-no-reboot", "-serial", f"file:{self.console}"),
+            *("-device", "virtio-serial-pci"),
+            *("-chardev", f"socket,id=agent,fd={agent_fd}"),
+            *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
+            *("-chardev", f"socket,id=monitor,fd={monitor_fd}"),
+            *("-mon", "chardev=monitor,mode=control"),
+            *arguments,
+        ]
+
+    def dry_run(self, arguments: list[str]) -> str:
+        """Return the exact command, printable; its two sockets are inherited descriptors."""
+        return shlex.join(self.command(arguments, 3, 4))
+
+    def start(self, arguments: list[str]) -> None:
+        """Start QEMU.  Call ``close`` in every case afterwards."""
+        self.agent, agent_end = socket.socketpair()
+        self.agent.setblocking(False)
+        self.monitor, monitor_end = socket.socketpair()
+        command = self.command(arguments, agent_end.fileno(), monitor_end.fileno())
+        with (self.run_dir / "qemu.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(agent_end.fileno(), monitor_end.fileno()),
+                # Ctrl-C is ours to pass on, not QEMU's to die from.
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+        agent_end.close()
+        monitor_end.close()
+
+    def ended(self) -> str | None:
+        """Say how QEMU ended, or None while it runs."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        status = self.process.returncode
+        said = (self.run_dir / "qemu.log").read_text(errors="replace").strip()
+        if "Kernel panic" in self.console_tail(200):
+            return "the guest's kernel panicked"
+        if status < 0:
+            return f"QEMU was killed by {signal.Signals(-status).name}"
+        if status > 0:
+            return f"QEMU ended with status {status}: {said.splitlines()[-1] if said else ''}"
+        return "the guest switched the machine off or reset it"
+
+    def console_tail(self, lines: int = _CONSOLE_TAIL_LINES) -> str:
+        """Return the last lines of the guest's console."""
+        try:
+            text = self.console.read_bytes().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.replace("\r", "").splitlines()[-lines:])
+
+    def close(self) -> None:
+        """End QEMU and let go of its sockets."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        for sock in (self.agent, self.monitor):
+            if sock is not None:
+                sock.close()
