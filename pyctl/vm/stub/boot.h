@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the steps of reset share.
+ */
+#ifndef BOOT_H
+#define BOOT_H
+
+#include "console.h"
+#include "psci.h"
+
+/* One line that says why, and power-off. */
+#define boot_refuse(format, ...) do {						\
+	console_print("stub: refusing to start: " format "\n", ##__VA_ARGS__);	\
+	psci_system_off();							\
+} while (0)
+
+/* Puts the settings at CONFIG_BASE into force, or refuses. */
+void config_apply(void);
+
+#endif

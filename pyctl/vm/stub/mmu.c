@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The stub's own translation at EL2: an identity map of what the stub may
+ * touch and of nothing else, so that a stray access is a fault with a dump and
+ * never a changed byte of the guest.
+ *
+ * Built once by the boot CPU with the MMU still off (so in memory, where every
+ * CPU's table walk finds it), and never changed.  With the map come caches, and
+ * with these exclusives: the locks depend on it.
+ */
+#include <stdbool.h>
+
+#include "cpu.h"
+#include "layout.h"
+#include "mmu.h"
+#include "sysreg.h"
+
+#define ENTRIES		512
+#define PAGE		4096UL
+#define LEVEL_SHIFT(level) (12 + 9 * (3 - (level)))
+
+#define DESC_VALID	1UL
+#define DESC_TABLE	3UL		/* at level 3: a page */
+#define DESC_BLOCK	1UL
+#define DESC_ADDRESS	0x0000fffffffff000UL
+#define DESC_DEVICE	(1UL << 2)	/* MAIR index 1, see start.S */
+#define DESC_AP1	(1UL << 6)
+#define DESC_READ_ONLY	(1UL << 7)
+#define DESC_INNER	(3UL << 8)
+#define DESC_AF		(1UL << 10)
+#define DESC_PXN	(1UL << 53)
+#define DESC_XN		(1UL << 54)
+#define HCR_E2H		(1UL << 34)
+
+/* Level 1 (1 GiB each), then what the map below needs: two levels for the UART,
+ * one for RAM, and one each for the stub and the head of the kernel.
+ */
+#define TABLES 6
+typedef uint64_t table_t[ENTRIES];
+table_t mmu_root __attribute__((aligned(4096)));
+static table_t pool[TABLES - 1] __attribute__((aligned(4096)));
+static unsigned int pool_used;
+
+extern uint8_t __text_start[], __text_end[], __rodata_end[], __stub_end[];
+
+static uint64_t attributes(enum mmu_kind kind)
+{
+	bool e2h = read_sysreg(hcr_el2) & HCR_E2H;
+	/* With E2H the regime knows EL0: AP[1] would open the page to it, and
+	 * there are two execute-never bits.
+	 */
+	uint64_t desc = DESC_AF | (e2h ? 0 : DESC_AP1);
+	uint64_t never = e2h ? DESC_XN | DESC_PXN : DESC_XN;
+
+	switch (kind) {
+	case MMU_DEVICE:
+		return desc | DESC_DEVICE | never;
+	case MMU_CODE:
+		return desc | DESC_INNER | DESC_READ_ONLY;
+	case MMU_READ_ONLY:
+		return desc | DESC_INNER | DESC_READ_ONLY | never;
+	default:
+		return desc | DESC_INNER | never;
+	}
+}
+
+static uint64_t *next_table(uint64_t *entry)
+{
+	if (!*entry) {
+		/* The tables are counted for the map below; more is a bug here. */
+		if (pool_used == TABLES - 1)
+			__builtin_trap();
+		*entry = (uint64_t)pool[pool_used++] | DESC_TABLE;
+	}
+	return (uint64_t *)(*entry & DESC_ADDRESS);
+}
+
+static void map(uint64_t start, uint64_t end, enum mmu_kind kind)
+{
+	uint64_t desc = attributes(kind);
+
+	while (start < end) {
+		uint64_t block = 1UL << LEVEL_SHIFT(2);
+		uint64_t *entry = &mmu_root[(start >> LEVEL_SHIFT(1)) % ENTRIES];
+
+		entry = &next_table(entry)[(start >> LEVEL_SHIFT(2)) % ENTRIES];
+		if (start % block == 0 && end - start >= block) {
+			*entry = start | desc | DESC_BLOCK;
+			start += block;
+			continue;
+		}
+		entry = &next_table(entry)[(start >> LEVEL_SHIFT(3)) % ENTRIES];
+		*entry = start | desc | DESC_TABLE;
+		start += PAGE;
+	}
+}
+
+/* Reached from start.S only. */
+void mmu_init(void)
+{
+	uint64_t cpus_end = (uint64_t)&cpus[MAX_CPUS];
+
+	map(UART_BASE, UART_BASE + PAGE, MMU_DEVICE);
+	map(DTB_BASE, DTB_LIMIT, MMU_READ_ONLY);
+	map((uint64_t)__text_start, (uint64_t)__text_end, MMU_CODE);
+	map((uint64_t)__text_end, (uint64_t)__rodata_end, MMU_READ_ONLY);
+
+	map((uint64_t)__rodata_end, (uint64_t)cpus, MMU_DATA);
+	for (unsigned int i = 0; i < MAX_CPUS; i++) {
+		map((uint64_t)&cpus[i], (uint64_t)cpus[i].guard, MMU_DATA);
+		map((uint64_t)cpus[i].stack, (uint64_t)&cpus[i + 1], MMU_DATA);
+	}
+	map(cpus_end, (uint64_t)__stub_end, MMU_DATA);
+
+	map(CONFIG_BASE, CONFIG_BASE + CONFIG_SIZE, MMU_READ_ONLY);
+	map(KERNEL_BASE, KERNEL_BASE + PAGE, MMU_READ_ONLY);
+	__asm__ volatile("dsb sy" : : : "memory");
+}

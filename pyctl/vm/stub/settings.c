@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One table says which settings exist and which values they take.
+ */
+#include "queue.h"
+#include "settings.h"
+#include "smccc.h"
+
+/* The most that a call may be told to take: ten minutes. */
+#define DURATION_LIMIT_US 600000000UL
+
+static bool is_version(uint64_t value)
+{
+	return value == 0 || (value >= VERSION_1_0 && value <= VERSION_1_2);
+}
+
+static bool is_flag(uint64_t value)
+{
+	return value <= 1;
+}
+
+static bool is_u32(uint64_t value)
+{
+	return value <= UINT32_MAX;
+}
+
+static bool is_u64(uint64_t value)
+{
+	(void)value;
+	return true;
+}
+
+static bool is_duration(uint64_t value)
+{
+	return value <= DURATION_LIMIT_US;
+}
+
+/* A signed 32-bit number, sign- or zero-extended. */
+static bool is_status(uint64_t value)
+{
+	return is_u32(value) || (int64_t)value == (int32_t)value;
+}
+
+static const struct setting {
+	bool (*allows)(uint64_t value);	/* NULL: there is no such key */
+	bool boot_only;
+	uint64_t initial;
+} table[SETTING_KEYS] = {
+	[KEY_SMCCC_VERSION] = { is_version, false, VERSION_1_2 },
+	[KEY_CLEAN_INV] = { is_flag, false, 1 },
+	[KEY_ATTRIBUTES] = { is_flag, false, 1 },
+	[KEY_GLOBAL] = { is_flag, false, 0 },
+	[KEY_LATENCY_US] = { is_u32, false, 0 },
+	[KEY_RATE] = { is_u64, false, 0 },
+	[KEY_BREAK_EVEN] = { is_u64, false, 0 },
+	[KEY_DURATION_US] = { is_duration, false, 0 },
+	[KEY_ATTRIBUTES_STATUS] = { is_status, false, SMCCC_SUCCESS },
+	[KEY_CONDUIT] = { is_flag, true, CONDUIT_HVC },
+};
+
+struct lock state_lock;
+
+static struct settings current;
+static struct settings kept;
+
+bool settings_set(enum settings_when when, uint64_t key, uint64_t index, uint64_t value)
+{
+	if (key == KEY_QUEUED_STATUS && when == AT_BOOT)
+		return index < UINT32_MAX && queue_append((int32_t)value, index + 1);
+	if (key >= SETTING_KEYS || !table[key].allows || index != 0)
+		return false;
+	if (table[key].boot_only && when != AT_BOOT)
+		return false;
+	if (!table[key].allows(value))
+		return false;
+	current.value[key] = key == KEY_ATTRIBUTES_STATUS ? (uint64_t)(int32_t)value : value;
+	return true;
+}
+
+bool settings_get(uint64_t key, uint64_t index, uint64_t *value)
+{
+	if (key >= SETTING_KEYS || !table[key].allows || index != 0)
+		return false;
+	*value = current.value[key];
+	return true;
+}
+
+void settings_snapshot(struct settings *copy)
+{
+	*copy = current;
+}
+
+void settings_init(void)
+{
+	for (unsigned int key = 0; key < SETTING_KEYS; key++)
+		current.value[key] = table[key].initial;
+}
+
+void settings_keep(void)
+{
+	kept = current;
+}
+
+void settings_restore(void)
+{
+	current = kept;
+}

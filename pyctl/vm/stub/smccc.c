@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Dispatch.  One table says which functions there are and when each is
+ * offered; both discovery (ARCH_FEATURES, PSCI_FEATURES) and the calls
+ * themselves go by it, so that they cannot disagree.
+ */
+#include <stddef.h>
+
+#include "psci.h"
+#include "record.h"
+#include "smccc.h"
+#include "sysreg.h"
+#include "vendor.h"
+
+static bool always(const struct settings *settings)
+{
+	(void)settings;
+	return true;
+}
+
+static bool since_1_0(const struct settings *settings)
+{
+	return settings->value[KEY_SMCCC_VERSION] >= VERSION_1_0;
+}
+
+static bool since_1_1(const struct settings *settings)
+{
+	return settings->value[KEY_SMCCC_VERSION] >= VERSION_1_1;
+}
+
+static bool clean_inv_offered(const struct settings *settings)
+{
+	return since_1_1(settings) && settings->value[KEY_CLEAN_INV];
+}
+
+static bool attributes_offered(const struct settings *settings)
+{
+	return since_1_1(settings) && settings->value[KEY_ATTRIBUTES];
+}
+
+static void smccc_version(struct call *call)
+{
+	call_return(call, (int64_t)call->settings.value[KEY_SMCCC_VERSION]);
+}
+
+/* DEN0028 7.3: for functions of the Arm architecture service only. */
+static void smccc_arch_features(struct call *call)
+{
+	uint32_t fid = (uint32_t)call->arg[1];
+	bool arch = ((fid >> FID_OWNER_SHIFT) & FID_OWNER_MASK) == OWNER_ARCH;
+
+	if (arch && smccc_offers(fid, &call->settings))
+		call_return(call, SMCCC_SUCCESS);
+	else
+		call_return(call, SMCCC_NOT_SUPPORTED);
+}
+
+static const struct service {
+	uint32_t fid;
+	bool (*offered)(const struct settings *settings);
+	void (*handle)(struct call *call);
+	enum counter counter;
+} services[] = {
+	{ SMCCC_VERSION, since_1_1, smccc_version, COUNT_SMCCC_VERSION },
+	{ SMCCC_ARCH_FEATURES, since_1_1, smccc_arch_features, COUNT_ARCH_FEATURES },
+	{ SMCCC_CLEAN_INV, clean_inv_offered, clean_inv, COUNT_CLEAN_INV },
+	{ SMCCC_CLEAN_INV_ATTRIBUTES, attributes_offered, clean_inv_attributes, COUNT_ATTRIBUTES },
+
+	{ PSCI_VERSION, always, psci_version, COUNT_NOTHING },
+	{ PSCI_FEATURES, since_1_0, psci_features, COUNT_NOTHING },
+	{ PSCI_CPU_SUSPEND, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_CPU_SUSPEND64, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_CPU_OFF, always, psci_cpu_off, COUNT_NOTHING },
+	{ PSCI_CPU_ON, always, psci_cpu_on, COUNT_NOTHING },
+	{ PSCI_CPU_ON64, always, psci_cpu_on, COUNT_NOTHING },
+	{ PSCI_AFFINITY_INFO, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_AFFINITY_INFO64, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_MIGRATE_INFO_TYPE, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_SYSTEM_OFF, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_SYSTEM_RESET, always, psci_forward, COUNT_NOTHING },
+
+	{ VENDOR_UID, always, vendor_uid, COUNT_NOTHING },
+	{ VENDOR_REVISION, always, vendor_revision, COUNT_NOTHING },
+	{ VENDOR_GET, always, vendor_get, COUNT_NOTHING },
+	{ VENDOR_SET, always, vendor_set, COUNT_NOTHING },
+	{ VENDOR_RESET, always, vendor_reset, COUNT_NOTHING },
+	{ VENDOR_QUEUE, always, vendor_queue, COUNT_NOTHING },
+	{ VENDOR_LOG, always, vendor_log, COUNT_NOTHING },
+};
+
+static const struct service *find(uint32_t fid, const struct settings *settings)
+{
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		if (services[i].fid == fid && services[i].offered(settings))
+			return &services[i];
+	return NULL;
+}
+
+bool smccc_offers(uint32_t fid, const struct settings *settings)
+{
+	return find(fid, settings);
+}
+
+void smccc_dispatch(struct frame *frame, unsigned int conduit, unsigned int immediate)
+{
+	struct call call = { .x = frame->x, .conduit = conduit, .entered = counter_read() };
+	const struct service *service = NULL;
+
+	/* The identifier is w0; what is above it is not part of the call. */
+	call.fid = (uint32_t)frame->x[0] & ~FID_SVE_HINT;
+	for (unsigned int i = 1; i < sizeof(call.arg) / sizeof(call.arg[0]); i++)
+		call.arg[i] = call.fid & FID_SMC64 ? frame->x[i] : (uint32_t)frame->x[i];
+
+	lock_acquire(&state_lock);
+	settings_snapshot(&call.settings);
+	/* Only #0 belongs to the convention. */
+	if (immediate == 0)
+		service = find(call.fid, &call.settings);
+	record_count(service ? service->counter : COUNT_UNKNOWN);
+	if (conduit != call.settings.value[KEY_CONDUIT])
+		record_count(COUNT_OTHER_CONDUIT);
+	lock_release(&state_lock);
+
+	if (service)
+		service->handle(&call);
+	else
+		call_return(&call, SMCCC_NOT_SUPPORTED);
+}

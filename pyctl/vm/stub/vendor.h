@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Calls by which a guest that knows this stub reads and changes it: owner
+ * "vendor specific hypervisor" (DEN0028, table 6-2).
+ */
+#ifndef VENDOR_H
+#define VENDOR_H
+
+#include "smccc.h"
+
+/* SMCCC's standard pair for every owner: who answers, and which revision. */
+#define VENDOR_UID	FID32(OWNER_VENDOR_HYP, 0xff01U)
+#define VENDOR_REVISION	FID32(OWNER_VENDOR_HYP, 0xff03U)
+
+#define VENDOR_GET	FID64(OWNER_VENDOR_HYP, 1U)	/* key, index -> status, value */
+#define VENDOR_SET	FID64(OWNER_VENDOR_HYP, 2U)	/* key, index, value -> status */
+#define VENDOR_RESET	FID64(OWNER_VENDOR_HYP, 3U)	/* what -> status */
+#define VENDOR_QUEUE	FID64(OWNER_VENDOR_HYP, 4U)	/* status, repeat -> status, places */
+#define VENDOR_LOG	FID64(OWNER_VENDOR_HYP, 5U)	/* seq -> status, record in x1-x10 */
+
+#define VENDOR_MAJOR	1
+#define VENDOR_MINOR	0
+
+/* VENDOR_RESET: everything as configured at boot with an empty queue, or only
+ * counters and log.
+ */
+#define RESET_ALL	0
+#define RESET_RECORDS	1
+
+/* VENDOR_GET: what can only be read. */
+#define KEY_COUNTERS		0x20U	/* COUNT_CLEAN_INV to COUNT_UNKNOWN */
+#define KEY_LOG_TOTAL		0x25U
+#define KEY_QUEUE_LENGTH	0x26U
+#define KEY_COUNTER_HZ		0x27U
+#define KEY_CPUS_ONLINE		0x28U
+#define KEY_OTHER_CONDUIT	0x29U
+
+#endif
