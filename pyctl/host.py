@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine that pyctl looks at: the one root for procfs, sysfs and debugfs.
+
+Everything in the library that reads the machine takes a ``Host``.  On a real
+machine that is ``Host.this()``; the unit tests hand in a directory that looks
+like one, with the architecture and the user they want to see.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where the machine's files are, and what cannot be read from a file.
+
+    ``root`` stands for ``/``; ``machine`` is the architecture as uname says it;
+    ``euid`` is the user who asks.
+    """
+
+    root: Path
+    machine: str
+    euid: int
+
+    @classmethod
+    def this(cls) -> Host:
+        """The running machine."""
+        return cls(Path("/"), os.uname().machine, os.geteuid())
+
+    @property
+    def is_real(self) -> bool:
+        """True where libudev and the kernel agree with what the files say."""
+        return self.root == Path("/")
+
+    def path(self, absolute: str) -> Path:
+        """Where the file called ``absolute`` on the machine really is."""
+        return self.root / absolute.lstrip("/")
+
+    def text(self, absolute: str) -> str | None:
+        """Stripped text of a file, or None where it cannot be read."""
+        try:
+            return self.path(absolute).read_text(errors="replace").strip()
+        except OSError:
+            return None
+
+    @property
+    def release(self) -> str:
+        """Release of the running kernel, such as ``7.3.4+deb13-cloud-arm64``."""
+        return self.text("/proc/sys/kernel/osrelease") or os.uname().release
+
+    @property
+    def is_locked_down(self) -> bool | None:
+        """Whether lockdown restricts debugfs and unsigned modules; None if nobody says."""
+        state = self.text("/sys/kernel/security/lockdown")
+        return None if state is None else "[none]" not in state
+
+    def has_mount(self, point: str, kind: str) -> bool:
+        """Whether a file system of ``kind`` is mounted at ``point``."""
+        lines = (self.text("/proc/mounts") or "").splitlines()
+        return any(line.split()[1:3] == [point, kind] for line in lines)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Function ids and statuses of the SMCCC cache calls: the one place on the Python side.
+
+Arm DEN0028 v1.7, sections 7.10 and 7.11.  The firmware stub and the kernel
+modules have transcriptions of their own, so that one wrong number cannot pass
+on both sides.
+"""
+
+from __future__ import annotations
+
+SMCCC_VERSION = 0x8000_0000
+ARCH_FEATURES = 0x8000_0001
+CLEAN_INV_MEMREGION = 0xC000_0005
+CLEAN_INV_MEMREGION_ATTRIBUTES = 0xC000_0006
+
+STATUS_NAMES = {
+    0: "SUCCESS",
+    -1: "NOT_SUPPORTED",
+    -2: "NOT_REQUIRED",
+    -3: "INVALID_PARAMETER",
+    -4: "RATE_LIMITED",
+    -5: "BUSY",
+}
+
+VERSION_WITH_FEATURES = 0x1_0001
+"""SMCCC 1.1, the first version that has ARCH_FEATURES."""
+
+
+def signed32(register: int) -> int:
+    """The status that a register holds: its low half, signed (DEN0028 section 7)."""
+    low = register & 0xFFFF_FFFF
+    return low - (1 << 32) if low & 0x8000_0000 else low
+
+
+def status_name(status: int) -> str:
+    """Name of a status as the specification writes it, or the number in words."""
+    return STATUS_NAMES.get(status, f"unknown status {status}")
+
+
+def version_text(version: int) -> str:
+    """``0x10002`` as ``1.2`` (major in bits 30:16, minor in bits 15:0)."""
+    return f"{version >> 16}.{version & 0xFFFF}"
