@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one door to debugfs: every file of our modules is opened here and nowhere else.
+
+So there is one place that knows why a file cannot be opened (not root, debugfs
+not mounted, lockdown, module missing or another version of it) and says it with
+the cure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from pyctl import __version__
+from pyctl.errors import NotReady, OperationFailed
+from pyctl.host import Host
+from pyctl.model import (
+    Counters,
+    Discovery,
+    Fields,
+    Info,
+    ProviderAttributes,
+    Record,
+    Request,
+    blocks,
+    words,
+)
+from pyctl.worker import Outcome, run_bounded
+
+MOUNT_POINT = "/sys/kernel/debug"
+TEST_MODULE = "memregion_test"
+PROVIDER_MODULE = "smccc_cache"
+
+
+class Debugfs:
+    """The files of memregion_test and smccc_cache on one host.
+
+    Every method raises NotReady where the file cannot be reached, with the
+    reason and the cure, and OperationFailed where the module refuses a request.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def info(self) -> Info:
+        """What memregion_test says about itself; refuses another version than ours."""
+        info = Info.parse(self._fields(TEST_MODULE, "info"))
+        if info.version != __version__:
+            raise NotReady(
+                f"memregion_test is loaded in version {info.version}, this pyctl is {__version__}.",
+                "Run `pyctl unload`, `pyctl build` and `pyctl load`.",
+            )
+        return info
+
+    def discovery(self) -> Discovery:
+        """Ask firmware, through memregion_test, for its functions and attributes."""
+        return Discovery.parse(self._fields(TEST_MODULE, "attributes"))
+
+    def has_provider_module(self) -> bool:
+        """Whether our provider is loaded."""
+        return self.host.path(f"/sys/module/{PROVIDER_MODULE}").exists()
+
+    def provider_attributes(self) -> ProviderAttributes:
+        """What our provider has taken from firmware."""
+        return ProviderAttributes.parse(self._fields(PROVIDER_MODULE, "attributes"))
+
+    def provider_counters(self) -> Counters:
+        """Our provider's counters."""
+        return Counters.parse(self._fields(PROVIDER_MODULE, "counters"))
+
+    def invalidate(self, request: Request, timeout_s: float) -> tuple[Record, Outcome]:
+        """Have memregion_test carry out ``request``.
+
+        Gives what came of it and whether a timeout or a Ctrl-C cut it short.
+        Raises TargetLost where the call never comes back.
+        """
+        path = self._path(TEST_MODULE, "invalidate")
+        try:
+            outcome = run_bounded(lambda: exchange(path, request.text().encode()), timeout_s)
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, "invalidate", error) from error
+        answer = Fields("memregion_test's file invalidate", outcome.data.decode(errors="replace"))
+        return Record.parse(answer), outcome
+
+    def raw_call(self, function_id: int, arguments: tuple[int, ...]) -> list[int]:
+        """Make one raw SMCCC call with ``arguments`` in x1...; gives x0 to x17.
+
+        Exists only where memregion_test was loaded with raw_calls=1.
+        """
+        pairs = [("fid", function_id)]
+        pairs += [(f"x{number}", value) for number, value in enumerate(arguments, 1)]
+        request = words(pairs) + "\n"
+        try:
+            answer = exchange(self._path(TEST_MODULE, "smccc"), request.encode())
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, "smccc", error) from error
+        block = next(blocks(answer.decode(errors="replace")), "")
+        fields = Fields("memregion_test's file smccc", block)
+        if "errno" in fields:
+            why = os.strerror(fields.number("errno"))
+            raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
+        return [fields.number(f"x{number}") for number in range(18)]
+
+    def _path(self, module: str, name: str) -> Path:
+        return self.host.path(f"{MOUNT_POINT}/{module}/{name}")
+
+    def _fields(self, module: str, name: str) -> Fields:
+        try:
+            text = self._path(module, name).read_text(errors="replace")
+        except OSError as error:
+            raise self._refusal(module, name, error) from error
+        return Fields(f"{module}'s file {name}", text)
+
+    def _refusal(self, module: str, name: str, error: OSError) -> NotReady | OperationFailed:
+        """Why a file did not open, or what the module meant by the errno that it gave."""
+        return unreachable(self.host, module) or self._module_errno(module, name, error)
+
+    def _module_errno(self, module: str, name: str, error: OSError) -> NotReady | OperationFailed:
+        if error.errno == errno.EPERM:
+            return NotReady(
+                f"The kernel does not let root open {module}'s file {name}: "
+                + ("it is locked down." if self.host.is_locked_down else "it may be locked down."),
+                "Lockdown forbids debugfs: turn Secure Boot off, or boot without lockdown=.",
+            )
+        if error.errno == errno.ENOENT and name == "smccc":
+            return NotReady(
+                "Raw SMCCC calls are not enabled.", "Run `pyctl unload` and `pyctl load --raw`."
+            )
+        if error.errno == errno.ENOENT:
+            return NotReady(
+                f"{module} is loaded but has no file {name}: it is another version.",
+                "Run `pyctl unload`, `pyctl build` and `pyctl load`.",
+            )
+        return OperationFailed(
+            f"{module}'s file {name} refused the request: {os.strerror(error.errno or 0)}.",
+            "Module and pyctl may be of different versions; see `pyctl status`.",
+        )
+
+
+def unreachable(host: Host, module: str) -> NotReady | None:
+    """Why nothing of ``module`` can be reached in debugfs, or None if it can."""
+    if host.euid != 0:
+        return NotReady(
+            "Only root can reach the module: its files are in debugfs.", "Run this with sudo."
+        )
+    if not host.has_mount(MOUNT_POINT, "debugfs"):
+        return NotReady(
+            f"debugfs is not mounted at {MOUNT_POINT}.",
+            f"Run `mount -t debugfs debugfs {MOUNT_POINT}`; if that fails, the kernel lacks "
+            "CONFIG_DEBUG_FS.",
+        )
+    if not host.path(f"/sys/module/{module}").exists():
+        return NotReady(f"The module {module} is not loaded.", "Run `pyctl load`.")
+    return None
+
+
+def exchange(path: Path, request: bytes) -> bytes:
+    """Write a request to a file and read the answer through the same open file.
+
+    The modules keep the state of a request with the open file, so the answer
+    is that of this request whoever else is at work.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.write(handle, request)
+        # Whether the module moves the file position on a write is its own business.
+        with contextlib.suppress(OSError):
+            os.lseek(handle, 0, os.SEEK_SET)
+        answer = b""
+        while part := os.read(handle, 65536):
+            answer += part
+        return answer
+    finally:
+        os.close(handle)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who answers the kernel's call, and who counts what reaches firmware.
+
+The kernel says only that some provider is registered.  Which one it is decides
+whether firmware calls can be counted, and without a count "0" from the kernel
+is a claim, not evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyctl.debugfs import PROVIDER_MODULE, Debugfs
+from pyctl.errors import NotReady
+from pyctl.host import Host
+from pyctl.model import FirmwareCalls, Info
+
+KNOWN_PROVIDERS = (PROVIDER_MODULE, "arm_smccc_cache", "hisi_soc_hha")
+"""Modules that register with lib/cache_maint.c, ours first."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """The provider as far as it shows: ``registered`` None where nobody could be asked."""
+
+    registered: bool | None = None
+    name: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The part of an answer that every command gives of it."""
+        return {"registered": self.registered, "name": self.name}
+
+    def __str__(self) -> str:
+        if self.registered is None:
+            return "unknown"
+        if not self.registered:
+            return "none registered"
+        return self.name or "registered (built into the kernel, or one that pyctl does not know)"
+
+
+def find_provider(host: Host, info: Info) -> Provider:
+    """The provider behind ``info``; its name is None where no loaded module explains it."""
+    if not info.provider:
+        return Provider(registered=False)
+    loaded = (name for name in KNOWN_PROVIDERS if host.path(f"/sys/module/{name}").exists())
+    return Provider(registered=True, name=next(loaded, None))
+
+
+def start_counting(debugfs: Debugfs, info: Info) -> Callable[[], FirmwareCalls] | None:
+    """Begin to count CLEAN_INV_MEMREGION calls; the result tells how many there were since.
+
+    Our provider counts them; on a virtual board with raw calls enabled the
+    firmware itself does.  None where nobody can.
+    """
+    if debugfs.has_provider_module():
+        before = debugfs.provider_counters()
+        return lambda: debugfs.provider_counters().since(before)
+    if info.raw_calls:
+        return _count_in_stub(debugfs)
+    return None
+
+
+def _count_in_stub(debugfs: Debugfs) -> Callable[[], FirmwareCalls] | None:
+    from pyctl.firmware import Stub
+
+    stub = Stub(lambda function_id, arguments: debugfs.raw_call(function_id, tuple(arguments)))
+    try:
+        stub.identify()
+    except NotReady:
+        return None
+    before = stub.get("clean_inv_calls")
+    return lambda: FirmwareCalls(stub.get("clean_inv_calls") - before, None, None, None)

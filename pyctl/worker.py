@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs one system call that may never return, in a process that can be given up on.
+
+A request to the module ends up in firmware, and firmware may not come back.
+The call is therefore made in a forked child.  A signal makes the module stop
+between two calls and report what it has done so far; where even that brings
+nothing the child is left to its fate and the target counts as lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pyctl.errors import OperationFailed, TargetLost
+
+GRACE_S = 5.0
+"""How long a call that was told to stop may take until the target counts as lost."""
+_NUDGE_S = 0.1
+"""Between two signals: one that arrives just before the system call stops nothing."""
+_PATIENCE = 2
+"""More presses of Ctrl-C than this mean: do not wait for the call any longer."""
+_PR_SET_PDEATHSIG = 1
+_ERROR = b"E"
+_ANSWER = b"A"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the child brought back, and why it was told to stop, if it was."""
+
+    data: bytes
+    timed_out: bool = False
+    interrupted: bool = False
+
+
+def run_bounded(job: Callable[[], bytes], timeout_s: float, grace_s: float = GRACE_S) -> Outcome:
+    """Run ``job`` in a child for at most ``timeout_s`` seconds and return what it returned.
+
+    After the timeout or a Ctrl-C the child gets signals until the job returns.
+    Raises what the job raised as OSError, TargetLost when nothing comes back
+    within ``grace_s`` of the first signal, OperationFailed if the child dies.
+    """
+    receiver, sender = os.pipe()
+    parent = os.getpid()
+    # The child must have its handler before the first Ctrl-C can reach it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    child = os.fork()
+    if child == 0:
+        _child(job, sender, parent)
+    os.close(sender)
+    try:
+        return _supervise(child, receiver, timeout_s, grace_s)
+    finally:
+        os.close(receiver)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        _reap(child)
+
+
+def _child(job: Callable[[], bytes], sender: int, parent: int) -> NoReturn:
+    """Do the job and send what came of it; never return into the caller's code."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        # A parent that is killed must not leave its request running.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            _send(sender, _ANSWER + job())
+            status = 0
+    except OSError as error:
+        _send(sender, _ERROR + f"{error.errno}".encode())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _send(sender: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(sender, data) :]
+
+
+def _supervise(child: int, receiver: int, timeout_s: float, grace_s: float) -> Outcome:
+    """Collect what the child sends; on timeout or Ctrl-C signal it until it answers."""
+    interrupts: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    data = bytearray()
+    deadline = time.monotonic() + timeout_s
+    stopped_at: float | None = None
+    timed_out = False
+    try:
+        while not _receive(receiver, data):
+            now = time.monotonic()
+            if stopped_at is None and (interrupts or now > deadline):
+                stopped_at, timed_out = now, not interrupts
+            if stopped_at is None:
+                continue
+            if now > stopped_at + grace_s or len(interrupts) > _PATIENCE:
+                raise TargetLost(
+                    f"The call never came back: it was {'given up' if timed_out else 'interrupted'}"
+                    f", and {now - stopped_at:.1f} s after the signal to stop there is no answer.",
+                    "Firmware seems to hold a CPU: reset the target.",
+                )
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    return Outcome(_unpack(bytes(data)), timed_out, bool(interrupts))
+
+
+def _receive(receiver: int, data: bytearray) -> bool:
+    """Add what the child sends within a moment to ``data``; True once it has sent everything."""
+    if not select.select([receiver], [], [], _NUDGE_S)[0]:
+        return False
+    part = os.read(receiver, 65536)
+    data += part
+    return not part
+
+
+def _unpack(data: bytes) -> bytes:
+    if data.startswith(_ERROR):
+        number = int(data[1:])
+        raise OSError(number, os.strerror(number))
+    if not data.startswith(_ANSWER):
+        raise OperationFailed(
+            "The process that made the call died before it could say what happened.",
+            "See the kernel log (`dmesg`).",
+        )
+    return data[1:]
+
+
+def _reap(child: int) -> None:
+    """Collect the child if it is gone; one that is stuck in firmware cannot be waited for."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.01)
