@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Checks each prerequisite of the main job and says how to supply what is missing.
+
+The order is that of the chain from the shell to the firmware, so the first
+"missing" is the one to mend first.  Later checks that cannot be answered
+without an earlier one are "unknown", never "ok".
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyctl.debugfs import MOUNT_POINT, TEST_MODULE, Debugfs
+from pyctl.errors import PyctlError
+from pyctl.host import Host
+from pyctl.model import Discovery, Info
+from pyctl.modinfo import MODULES, LoadedModule, find_file
+from pyctl.provider import find_provider
+from pyctl.smccc import VERSION_WITH_FEATURES, status_name, version_text
+
+OK, MISSING, UNKNOWN = "ok", "missing", "unknown"
+FRAMEWORK_CONFIG = "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE"
+_LOAD_FIRST = "Run `pyctl load`, then ask again."
+
+
+@dataclass(frozen=True)
+class Check:
+    """One prerequisite: its state (ok, missing, unknown), why, and the fix unless it is ok."""
+
+    name: str
+    state: str
+    why: str
+    fix: str = ""
+    needed: bool = True
+    """Whether the main job is impossible without it."""
+
+    def as_json(self) -> dict[str, object]:
+        """One entry of ``pyctl doctor --json``."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "why": self.why,
+            "fix": self.fix or None,
+            "needed": self.needed,
+        }
+
+
+def examine(host: Host) -> list[Check]:
+    """All checks, in the order of the chain."""
+    info = discovery = None
+    problem = ""
+    try:
+        info = Debugfs(host).info()
+        discovery = Debugfs(host).discovery()
+    except PyctlError as error:
+        problem = error.message
+    return [
+        _machine(host),
+        _root(host),
+        _debugfs(host),
+        _lockdown(host, info),
+        _framework(host, info),
+        _headers(host),
+        *_modules(host),
+        _smccc(host, info, problem),
+        _function(discovery, problem),
+        _provider(host, info, problem),
+    ]
+
+
+def is_ready(checks: list[Check]) -> bool:
+    """Whether everything that the main job needs is there."""
+    return all(check.state == OK for check in checks if check.needed)
+
+
+def _machine(host: Host) -> Check:
+    if host.machine == "aarch64":
+        return Check("arm64", OK, "This is an arm64 machine.")
+    why = f"This machine is {host.machine}; the calls exist on arm64 only."
+    return Check("arm64", MISSING, why, "Use an arm64 board, or a virtual one: `pyctl vm run`.")
+
+
+def _root(host: Host) -> Check:
+    if host.euid == 0:
+        return Check("root", OK, "Running as root.")
+    return Check("root", MISSING, f"Running as user {host.euid}.", "Run pyctl with sudo.")
+
+
+def _debugfs(host: Host) -> Check:
+    if host.has_mount(MOUNT_POINT, "debugfs"):
+        return Check("debugfs", OK, f"Mounted at {MOUNT_POINT}.")
+    return Check(
+        "debugfs",
+        MISSING,
+        f"Not mounted at {MOUNT_POINT}.",
+        f"Run `mount -t debugfs debugfs {MOUNT_POINT}`; the kernel needs CONFIG_DEBUG_FS.",
+    )
+
+
+def _lockdown(host: Host, info: Info | None) -> Check:
+    if host.is_locked_down:
+        state = host.text("/sys/kernel/security/lockdown")
+        why = f"The kernel is locked down ({state}): no debugfs, no unsigned modules."
+        return Check("lockdown", MISSING, why, "Turn Secure Boot off or boot without lockdown=.")
+    if host.is_locked_down is False:
+        return Check("lockdown", OK, "The kernel is not locked down.")
+    if info:
+        return Check("lockdown", OK, "Files in debugfs can be read, so nothing is locked down.")
+    return Check(
+        "lockdown",
+        UNKNOWN,
+        "The kernel does not say: securityfs is not mounted, or there is no lockdown.",
+        "Run `mount -t securityfs securityfs /sys/kernel/security`, or just `pyctl load`.",
+    )
+
+
+def _framework(host: Host, info: Info | None) -> Check:
+    if info:
+        state, source = (OK if info.framework else MISSING), "memregion_test says so"
+    else:
+        state, source = _configured(host)
+    if state == OK:
+        why = f"The kernel has cpu_cache_invalidate_memregion() ({source})."
+        return Check("framework", OK, why)
+    if state == UNKNOWN:
+        return Check("framework", UNKNOWN, f"The configuration is not here: {source}.", _LOAD_FIRST)
+    return Check(
+        "framework",
+        MISSING,
+        f"Kernel {host.release} has no cpu_cache_invalidate_memregion() ({source}).",
+        "Boot Linux 6.19 or later; until then use --via smccc or --via va.",
+    )
+
+
+def _configured(host: Host) -> tuple[str, str]:
+    """State of the framework's option, and the file that says so."""
+    release = host.release
+    places = (
+        "/proc/config.gz",
+        f"/boot/config-{release}",
+        f"/lib/modules/{release}/config",
+        f"/lib/modules/{release}/build/.config",
+        f"/lib/modules/{release}/build/include/config/auto.conf",
+    )
+    for place in places:
+        path = host.path(place)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        text = gzip.decompress(data) if path.suffix == ".gz" else data
+        found = f"{FRAMEWORK_CONFIG}=y".encode() in text.splitlines()
+        return (OK if found else MISSING), f"{place} {'has' if found else 'lacks'} it"
+    return UNKNOWN, f"none of {', '.join(places)} can be read"
+
+
+def _headers(host: Host) -> Check:
+    built = all(find_file(host, name) for name in MODULES)
+    place = f"/lib/modules/{host.release}/build"
+    if host.path(f"{place}/Makefile").exists():
+        return Check("headers", OK, f"Kernel headers are in {place}.", needed=not built)
+    why = f"There are no kernel headers in {place}"
+    why += "; the modules are built already." if built else "."
+    fix = "On Debian: `apt install linux-headers-$(uname -r)`."
+    return Check("headers", MISSING, why, fix, needed=not built)
+
+
+def _modules(host: Host) -> Iterator[Check]:
+    """One check for each module: loaded, and from the build that we have."""
+    for name in MODULES:
+        try:
+            yield _module(host, name)
+        except PyctlError as error:
+            yield Check(name, MISSING, error.message, error.hint, name == TEST_MODULE)
+
+
+def _module(host: Host, name: str) -> Check:
+    # A provider of the kernel's own does as well as ours; the check "provider" decides.
+    needed = name == TEST_MODULE
+    file, loaded = find_file(host, name), LoadedModule.find(host, name)
+    if loaded is None:
+        why = f"Not loaded; built for this kernel: {'no' if file is None else file.path}."
+        if file and file.release != host.release:
+            why = f"Not loaded, and {file.path} was built for kernel {file.release}."
+            return Check(name, MISSING, why, "Run `pyctl build`, then `pyctl load`.", needed)
+        fix = "Run `pyctl load`." if file else "Run `pyctl build`, then `pyctl load`."
+        return Check(name, MISSING, why, fix, needed)
+    matches = loaded.matches(file) if file else None
+    if matches:
+        return Check(name, OK, f"Loaded from {file.path if file else name}.", needed=needed)
+    if matches is False:
+        why = f"Loaded from another build than {file.path if file else name}."
+        return Check(name, MISSING, why, "Run `pyctl unload`, then `pyctl load`.", True)
+    why = "Loaded, but there is no build of it here to compare with."
+    return Check(name, UNKNOWN, why, "Run `pyctl build`, or set PYCTL_MODULES.", False)
+
+
+def _smccc(host: Host, info: Info | None, problem: str) -> Check:
+    if info is None:
+        method = (host.text("/proc/device-tree/psci/method") or "").rstrip("\0")
+        known = f" The device tree names the conduit {method}." if method else ""
+        return Check("smccc", UNKNOWN, f"{problem}{known}", _LOAD_FIRST)
+    text = version_text(info.smccc_version)
+    fix = "Firmware must offer SMCCC 1.1 or later through PSCI 1.0: update it."
+    if info.conduit == "none":
+        return Check("smccc", MISSING, f"SMCCC {text}, but no conduit (hvc or smc).", fix)
+    if info.smccc_version < VERSION_WITH_FEATURES:
+        return Check("smccc", MISSING, f"SMCCC {text} has no ARCH_FEATURES.", fix)
+    return Check("smccc", OK, f"SMCCC {text}, conduit {info.conduit}.")
+
+
+def _function(discovery: Discovery | None, problem: str) -> Check:
+    if discovery is None:
+        return Check("function", UNKNOWN, problem, _LOAD_FIRST)
+    why = missing_function(discovery)
+    if why:
+        fix = "Only firmware can supply it: update the firmware, or use the virtual board."
+        return Check("function", MISSING, why, fix)
+    return Check("function", OK, "Firmware announces the cache call and its attributes.")
+
+
+def missing_function(discovery: Discovery) -> str | None:
+    """What keeps a provider from registering, in the order of discovery; None if nothing."""
+    if discovery.conduit == "none":
+        return "There is no SMCCC conduit, so firmware cannot be called."
+    if discovery.smccc_version < VERSION_WITH_FEATURES:
+        text = version_text(discovery.smccc_version)
+        return f"SMCCC {text} cannot announce functions: ARCH_FEATURES came with 1.1."
+    for name, answer in (
+        ("SMCCC_ARCH_CLEAN_INV_MEMREGION", discovery.clean_inv),
+        ("SMCCC_ARCH_CLEAN_INV_MEMREGION_ATTRIBUTES", discovery.attributes),
+    ):
+        if answer is None or answer < 0:
+            said = "was not asked" if answer is None else f"answered {status_name(answer)}"
+            return f"Firmware does not announce {name} (ARCH_FEATURES {said})."
+    if discovery.status != 0:
+        said = "nothing" if discovery.status is None else status_name(discovery.status)
+        return f"Firmware announces both functions, but reading the attributes gave {said}."
+    return None
+
+
+def _provider(host: Host, info: Info | None, problem: str) -> Check:
+    if info is None:
+        return Check("provider", UNKNOWN, problem, _LOAD_FIRST)
+    provider = find_provider(host, info)
+    if provider.registered:
+        return Check("provider", OK, f"Provider: {provider}.")
+    return Check(
+        "provider",
+        MISSING,
+        "No provider is registered: the kernel's call would succeed and do nothing.",
+        "Run `pyctl load`, unless a check above says why no provider can register.",
+    )
+
+
+def default_kdir(host: Host) -> Path:
+    """Where the headers of the running kernel are."""
+    return host.path(f"/lib/modules/{host.release}/build")

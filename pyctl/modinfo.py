@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Module files and loaded modules: which build is it, and is it the one that we mean?
+
+The kernel shows the source checksum of a loaded module; the file has the same
+one in its .modinfo section, so a stale module is noticed before anybody
+measures with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyctl.debugfs import PROVIDER_MODULE, TEST_MODULE
+from pyctl.errors import NotReady
+from pyctl.host import Host
+from pyctl.source import module_cache
+
+MODULES = (TEST_MODULE, PROVIDER_MODULE)
+"""In the order of loading."""
+
+_FIELD = re.compile(rb"(?<![\w.])(srcversion|vermagic|version)=([^\0]*)\0")
+
+
+@dataclass(frozen=True)
+class ModuleFile:
+    """A built module: its file, the checksum of its source, and the kernel it is for."""
+
+    name: str
+    path: Path
+    srcversion: str | None
+    release: str
+
+    @classmethod
+    def read(cls, path: Path) -> ModuleFile:
+        """From the .modinfo strings of a file; NotReady if they are not there."""
+        fields: dict[str, str] = {}
+        for match in _FIELD.finditer(path.read_bytes()):
+            fields.setdefault(match[1].decode(), match[2].decode(errors="replace"))
+        if not fields.get("vermagic"):
+            raise NotReady(
+                f"{path} is no kernel module, or not a whole one.", "Run `pyctl build` again."
+            )
+        release = fields["vermagic"].split()[0]
+        return cls(path.stem, path, fields.get("srcversion"), release)
+
+    def require_release(self, release: str) -> None:
+        """Raise NotReady where the kernel that runs is not the one that the file is for."""
+        if self.release != release:
+            raise NotReady(
+                f"{self.path} was built for kernel {self.release}, but {release} is running.",
+                "Run `pyctl build`, or point --modules at modules for this kernel.",
+            )
+
+
+def search_path(host: Host, extra: Path | None = None) -> Iterator[Path]:
+    """Where built modules are looked for: --modules, PYCTL_MODULES, the build cache."""
+    if extra:
+        yield extra
+        return
+    if named := os.environ.get("PYCTL_MODULES"):
+        yield Path(named)
+    yield module_cache(host.release)
+
+
+def find_file(host: Host, name: str, extra: Path | None = None) -> ModuleFile | None:
+    """The first built module of that name, or None."""
+    for directory in search_path(host, extra):
+        path = directory / f"{name}.ko"
+        if path.is_file():
+            return ModuleFile.read(path)
+    return None
+
+
+def require_file(host: Host, name: str, extra: Path | None = None) -> ModuleFile:
+    """The built module for the running kernel; NotReady with the cure otherwise."""
+    found = find_file(host, name, extra)
+    if found is None:
+        places = ", ".join(str(path) for path in search_path(host, extra))
+        raise NotReady(
+            f"There is no {name}.ko for kernel {host.release} (looked in {places}).",
+            "Run `pyctl build`, or name their directory with --modules or PYCTL_MODULES.",
+        )
+    found.require_release(host.release)
+    return found
+
+
+@dataclass(frozen=True)
+class LoadedModule:
+    """A module in the kernel, as /sys/module shows it."""
+
+    name: str
+    srcversion: str | None
+    users: int
+
+    @classmethod
+    def find(cls, host: Host, name: str) -> LoadedModule | None:
+        """The loaded module, or None."""
+        top = f"/sys/module/{name}"
+        if not host.path(top).is_dir():
+            return None
+        users = host.text(f"{top}/refcnt") or "0"
+        return cls(name, host.text(f"{top}/srcversion"), int(users))
+
+    def matches(self, file: ModuleFile) -> bool | None:
+        """Whether it was loaded from that build; None where one of them has no checksum."""
+        if self.srcversion is None or file.srcversion is None:
+            return None
+        return self.srcversion == file.srcversion
