@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pyctl build`: both modules, against the headers of a kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pyctl.cli.params import Session, json_option, pass_session
+
+
+@click.command(short_help="Build the two kernel modules.")
+@click.option(
+    "--kdir",
+    type=click.Path(path_type=Path),
+    help="Kernel headers or build tree.  [default: /lib/modules/$(uname -r)/build]",
+)
+@click.option(
+    "--make-arg",
+    "make_args",
+    multiple=True,
+    metavar="VAR=VALUE",
+    help="Pass a variable to make (repeatable).",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Put the modules there instead of into the cache where `pyctl load` looks.",
+)
+@json_option({"kernel": None, "modules": []})
+@pass_session
+def build(
+    session: Session, kdir: Path | None, make_args: tuple[str, ...], output: Path | None
+) -> None:
+    """Build memregion_test.ko and smccc_cache.ko for the running kernel, or for --kdir.
+
+    The source tree is not written to; the modules go into the cache, and `pyctl
+    load` finds them there.
+
+    \b
+    Examples:
+      pyctl build
+      pyctl build --kdir ~/linux --make-arg ARCH=arm64 --make-arg CROSS_COMPILE=aarch64-linux-gnu-
+    """
+    from pyctl.doctor import default_kdir
+    from pyctl.source import build as build_modules
+    from pyctl.source import kernel_release
+
+    headers = kdir or default_kdir(session.host)
+    session.answer["kernel"] = kernel_release(headers)
+    session.note(f"Building the modules for {session.answer['kernel']}")
+    built = build_modules(
+        headers.resolve(), make_args, output, lambda line: session.note(f"  {line}")
+    )
+    session.answer["modules"] = [{"name": path.stem, "path": str(path)} for path in built]
+    for path in built:
+        session.say(str(path))
+    session.succeed()

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pyctl invalidate`: the main job, as a command."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
+from pyctl.invalidate import Result, check_timeout, prepare, run
+from pyctl.model import Elapsed, FirmwareCalls, Request, errno_name, size_text
+from pyctl.provider import find_provider
+from pyctl.smccc import status_name
+
+SHAPE = {
+    "addr": None,
+    "size": None,
+    "via": None,
+    "count": None,
+    "threads": None,
+    "dry_run": None,
+    "provider": {"registered": None, "name": None},
+    "errno": None,
+    "completed": 0,
+    "interrupted": False,
+    "elapsed_ns": {"min": None, "p50": None, "p99": None, "max": None, "total": None},
+    "firmware": {
+        "calls": None,
+        "busy": None,
+        "rate_limited": None,
+        "last_status": None,
+        "counted": False,
+    },
+}
+
+
+@click.command(short_help="Clean and invalidate a range.")
+@click.option("--addr", type=ADDRESS, required=True, help="Physical base address.")
+@click.option("--size", type=SIZE, required=True, help="Length in bytes.")
+@click.option(
+    "--count", type=COUNT, default=1, show_default=True, help="Calls that each thread makes."
+)
+@click.option(
+    "--threads",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Kernel threads that call at once, spread over the CPUs.",
+)
+@click.option(
+    "--via",
+    type=click.Choice(["memregion", "smccc", "va"]),
+    default="memregion",
+    show_default=True,
+    help="The kernel's call; a direct firmware call; or line by line through a mapping.",
+)
+@click.option("--dry-run", is_flag=True, help="Ask firmware to do nothing (only --via smccc).")
+@click.option("--force", is_flag=True, help="Target memory that is not marked safe.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop after this time and report what was done.",
+)
+@json_option(SHAPE)
+@pass_session
+def invalidate(
+    session: Session,
+    addr: int,
+    size: int,
+    count: int,
+    threads: int,
+    via: str,
+    dry_run: bool,
+    force: bool,
+    timeout: float,
+) -> None:
+    """Clean and invalidate a physical range in every cache, and prove that it happened.
+
+    Numbers are decimal or 0x-hexadecimal, with '_' and a suffix K, M, G or T. The
+    range must lie in memory that `pyctl regions` marks safe. It is a success only if
+    a provider was registered throughout and, where calls can be counted, firmware
+    was called.
+
+    \b
+    Examples:
+      pyctl invalidate --addr 0x5f000000 --size 64K
+      pyctl invalidate --addr 0x5f000000 --size 1M --count 10000 --json
+      pyctl invalidate --addr 0x5f000000 --size 4K --via smccc --dry-run
+    """
+    request = Request(addr, size, via, count, threads, dry_run)
+    session.answer.update(
+        addr=f"0x{addr:x}", size=size, via=via, count=count, threads=threads, dry_run=dry_run
+    )
+    timeout_s = check_timeout(timeout)
+    info = prepare(session.host, request, force)
+    session.answer["provider"] = find_provider(session.host, info).as_json()
+    _warn_of_shared_cpus(session, threads)
+    result = run(session.host, request, info, timeout_s)
+    _fill(session, result)
+    failure = result.failure()
+    _print(session, result)
+    if result.interrupted and result.is_partial:
+        raise KeyboardInterrupt(
+            f"Interrupted after {result.record.completed} of {request.calls} calls."
+        )
+    if failure:
+        raise failure
+    session.succeed()
+
+
+def _warn_of_shared_cpus(session: Session, threads: int) -> None:
+    import psutil
+
+    online = psutil.cpu_count() or os.cpu_count() or 1
+    if threads > online:
+        session.note(f"pyctl: {threads} threads share {online} CPUs, so not all call at once.")
+
+
+def _fill(session: Session, result: Result) -> None:
+    record = result.record
+    session.answer.update(
+        provider=result.provider.as_json(),
+        errno=errno_name(result.errno),
+        completed=record.completed,
+        interrupted=record.interrupted,
+        elapsed_ns=_elapsed_json(record.elapsed),
+        firmware=_firmware_json(result.firmware),
+    )
+    # A provider that vanished meanwhile was not registered during the request.
+    if result.request.via == "memregion":
+        session.answer["provider"]["registered"] = record.provider
+
+
+def _elapsed_json(elapsed: Elapsed) -> dict[str, int]:
+    return {
+        "min": elapsed.min,
+        "p50": elapsed.p50,
+        "p99": elapsed.p99,
+        "max": elapsed.max,
+        "total": elapsed.total,
+    }
+
+
+def _firmware_json(firmware: FirmwareCalls | None) -> dict[str, object]:
+    return {
+        "calls": firmware.calls if firmware else None,
+        "busy": firmware.busy if firmware else None,
+        "rate_limited": firmware.rate_limited if firmware else None,
+        "last_status": firmware.last_status if firmware else None,
+        "counted": firmware is not None,
+    }
+
+
+def _print(session: Session, result: Result) -> None:
+    request, record = result.request, result.record
+    session.say(
+        f"range      0x{request.addr:x} + {size_text(request.size)} via {request.via}"
+        + (" (dry run)" if request.dry_run else "")
+    )
+    session.say(f"completed  {record.completed} of {request.calls} calls")
+    if request.via == "memregion":
+        session.say(f"provider   {result.provider}")
+    session.say(f"firmware   {_firmware_text(result)}")
+    elapsed = record.elapsed
+    if elapsed.total:
+        session.say(
+            f"per call   min {_time(elapsed.min)}, median {_time(elapsed.p50)}, "
+            f"p99 {_time(elapsed.p99)}, max {_time(elapsed.max)}"
+        )
+
+
+def _firmware_text(result: Result) -> str:
+    firmware = result.firmware
+    if result.request.via == "va":
+        return "not involved"
+    if firmware is None:
+        return "calls cannot be counted with this provider"
+    text = f"{firmware.calls} calls"
+    if firmware.busy is not None and firmware.rate_limited is not None:
+        text += f", {firmware.busy} busy, {firmware.rate_limited} rate-limited"
+    if firmware.last_status is not None:
+        text += f", last status {status_name(firmware.last_status)}"
+    return text
+
+
+def _time(nanoseconds: int) -> str:
+    """A duration with a unit that keeps it short."""
+    for unit, factor in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if nanoseconds >= factor:
+            return f"{nanoseconds / factor:.3g} {unit}"
+    return f"{nanoseconds} ns"
