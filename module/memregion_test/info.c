@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The files "info" (what this kernel, CPU and module are) and "attributes" (what
+ * firmware says, asked anew by every read).
+ */
+#include "config_check.h"
+
+#include <linux/debugfs.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+
+#include <asm/cpufeature.h>
+#include <asm/sysreg.h>
+
+#include "memregion_test.h"
+#include "module_version.h"
+
+/* What the CPUs implement; the kernel may be configured for less. */
+unsigned int physical_address_bits(void)
+{
+	u64 mmfr0 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR0_EL1);
+	unsigned int parange =
+		cpuid_feature_extract_unsigned_field(mmfr0, ID_AA64MMFR0_EL1_PARANGE_SHIFT);
+
+	return id_aa64mmfr0_parange_to_phys_shift(parange);
+}
+
+static int info_show(struct seq_file *m, void *unused)
+{
+	seq_printf(m, "version=%s\n", PROJECT_VERSION);
+	seq_printf(m, "framework=%d\n", framework_present());
+	seq_printf(m, "provider=%d\n", provider_registered());
+	seq_printf(m, "smccc_version=0x%x\n", arm_smccc_get_version());
+	seq_printf(m, "conduit=%s\n", smccc_conduit_name(arm_smccc_1_1_get_conduit()));
+	seq_printf(m, "pa_bits=%u\n", physical_address_bits());
+	seq_printf(m, "page_size=%lu\n", PAGE_SIZE);
+	seq_printf(m, "dcache_line_size=%lu\n", dcache_line_bytes());
+	seq_printf(m, "raw_calls=%d\n", raw_calls);
+	seq_printf(m, "max_count=%u\n", MAX_CALLS);
+	seq_printf(m, "max_threads=%u\n", MAX_THREADS);
+	seq_printf(m, "max_request_bytes=%u\n", MAX_REQUEST_BYTES);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(info);
+
+/* A line that is missing is a question that could not be asked. */
+static int attributes_show(struct seq_file *m, void *unused)
+{
+	struct memregion_firmware fw;
+	unsigned int i;
+
+	memregion_firmware_ask(&fw);
+	seq_printf(m, "smccc_version=0x%x\n", fw.version);
+	seq_printf(m, "conduit=%s\n", smccc_conduit_name(fw.conduit));
+	if (fw.asked_features) {
+		seq_printf(m, "features_clean_inv=%d\n", fw.features_clean_inv);
+		seq_printf(m, "features_attributes=%d\n", fw.features_attributes);
+	}
+	if (fw.asked_attributes) {
+		seq_printf(m, "status=%d\n", fw.status);
+		for (i = 0; i < ARRAY_SIZE(fw.x); i++)
+			seq_printf(m, "x%u=0x%llx\n", i, fw.x[i]);
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(attributes);
+
+void info_create_files(struct dentry *dir)
+{
+	debugfs_create_file("info", 0400, dir, NULL, &info_fops);
+	debugfs_create_file("attributes", 0400, dir, NULL, &attributes_fops);
+}

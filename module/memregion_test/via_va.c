@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * via=va: clean and invalidate by virtual address, line by line, which is what the
+ * firmware call is meant to beat. Reaches the Point of Coherency only: a cache
+ * beyond it does not hear of it.
+ *
+ * The range is mapped in pieces, so that its size costs no address space, and only
+ * the loop over the lines is timed.
+ */
+#include "config_check.h"
+
+#include <linux/align.h>
+#include <linux/io.h>
+#include <linux/ioport.h>
+#include <linux/ktime.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+
+#include <asm/asm-extable.h>
+#include <asm/barrier.h>
+#include <asm/cpufeature.h>
+#include <asm/sysreg.h>
+
+#include "memregion_test.h"
+
+#define PIECE_BYTES	SZ_2M
+
+/* The smallest line of any CPU's data or unified cache: DminLine counts words. */
+unsigned long dcache_line_bytes(void)
+{
+	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
+
+	return sizeof(u32) << cpuid_feature_extract_unsigned_field(ctr, CTR_EL0_DminLine_SHIFT);
+}
+
+/* Policy is the caller's business, but what cannot be mapped is refused here. */
+static int va_prepare(struct run *run)
+{
+	const struct invalidate_request *request = run->request;
+	unsigned int bits = min_t(unsigned int, physical_address_bits(), PHYS_MASK_SHIFT);
+	u64 end;
+
+	if (!request->size || check_add_overflow(request->addr, request->size, &end))
+		return -EINVAL;
+	if (end > BIT_ULL(bits))
+		return -EINVAL;
+	run->line_size = dcache_line_bytes();
+	return 0;
+}
+
+/*
+ * A line that faults, because the kernel has unmapped or unplugged its memory, is
+ * left by the fixup without the step to the next. The barrier belongs to the work:
+ * without it, lines may still be on their way.
+ */
+static int clean_inv_lines(unsigned long start, unsigned long end, unsigned long line_size)
+{
+	unsigned long va = ALIGN_DOWN(start, line_size);
+	unsigned long next = va;
+
+	for (; va < end; va = next) {
+		asm volatile("1:	dc	civac, %0\n"
+			     "	add	%0, %0, %1\n"
+			     "2:\n"
+			     _ASM_EXTABLE_KACCESS(1b, 2b)
+			     : "+r" (next)
+			     : "r" (line_size)
+			     : "memory");
+		if (next == va)
+			return -EFAULT;
+	}
+	dsb(sy);
+	return 0;
+}
+
+/* memremap() warns in the log about a mix of System RAM and anything else. */
+static bool partly_ram(u64 addr, u64 size)
+{
+	return region_intersects(addr, size, IORESOURCE_SYSTEM_RAM,
+				 IORES_DESC_NONE) == REGION_MIXED;
+}
+
+/* Up to the next multiple of PIECE_BYTES; where RAM ends or begins, page by page. */
+static u64 piece_size(u64 addr, u64 end)
+{
+	u64 size = min(end, ALIGN_DOWN(addr, PIECE_BYTES) + PIECE_BYTES) - addr;
+
+	if (partly_ram(addr, size))
+		size = min(end, ALIGN_DOWN(addr, PAGE_SIZE) + PAGE_SIZE) - addr;
+	return size;
+}
+
+static int clean_inv_piece(u64 addr, u64 size, unsigned long line_size, u64 *ns)
+{
+	unsigned long va;
+	void *mapping;
+	u64 start_ns;
+	int ret;
+
+	/* RAM that ends within a page: there is no mapping that suits both halves. */
+	if (partly_ram(addr, size))
+		return -ENXIO;
+	mapping = memremap(addr, size, MEMREMAP_WB);
+	if (!mapping)
+		return -ENXIO;
+	va = (unsigned long)mapping;
+
+	start_ns = ktime_get_ns();
+	ret = clean_inv_lines(va, va + size, line_size);
+	*ns += ktime_get_ns() - start_ns;
+
+	memunmap(mapping);
+	return ret;
+}
+
+static int va_call(const struct run *run, struct invalidate_tally *tally, u64 *ns)
+{
+	u64 addr = run->request->addr;
+	u64 end = addr + run->request->size;
+
+	while (addr < end) {
+		u64 size = piece_size(addr, end);
+		int ret;
+
+		if (run_should_stop(run))
+			return -EINTR;
+		ret = clean_inv_piece(addr, size, run->line_size, ns);
+		if (ret)
+			return ret;
+		addr += size;
+		cond_resched();
+	}
+	return 0;
+}
+
+const struct invalidate_way via_va = {
+	.name = "va",
+	.prepare = va_prepare,
+	.call = va_call,
+};
