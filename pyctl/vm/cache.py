@@ -121,7 +121,7 @@ class Cache:
         path = self.root / kind / key
         try:
             damage = self._damage(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if damage is None:
             entry = Entry(kind, key, path)

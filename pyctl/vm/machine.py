@@ -127,13 +127,10 @@ def machine_arguments(spec: Spec, accel: str) -> list[str]:
         cpu = "max,pauth-impdef=on"
     return [
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-machine", f"virt,virtualization=on,gic-version=3,accel={_accel(accel)}"),
+        *("-machine", "virt,virtualization=on,gic-version=3"),
+        *("-accel", "kvm" if accel == "kvm" else "tcg,thread=multi"),
         *("-cpu", cpu, "-smp", str(spec.cpus), "-m", str(spec.memory_mib)),
     ]
-
-
-def _accel(accel: str) -> str:
-    return "kvm" if accel == "kvm" else "tcg,thread=multi"
 
 
 def bootargs(spec: Spec) -> str:

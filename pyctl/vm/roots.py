@@ -13,7 +13,6 @@ import contextlib
 import os
 import re
 import shutil
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,7 +329,8 @@ def matches_version(release: str, prefix: str) -> bool:
 def check_image(path: Path) -> None:
     """Raise NotReady unless a file is an uncompressed arm64 Image (magic at offset 56)."""
     try:
-        head = path.open("rb").read(64)
+        with path.open("rb") as f:
+            head = f.read(64)
     except OSError as error:
         raise NotReady(f"cannot read the kernel {path}: {error.strerror}") from None
     if len(head) < 64 or head[56:60] != b"ARM\x64":
@@ -338,12 +338,6 @@ def check_image(path: Path) -> None:
             f"{path} is not an uncompressed arm64 kernel Image",
             "give arch/arm64/boot/Image of the kernel's build tree",
         )
-
-
-def image_size_bytes(path: Path) -> int:
-    """Return the memory that a kernel Image takes (Documentation/arch/arm64/booting.rst)."""
-    size: int = struct.unpack("<Q", path.open("rb").read(24)[16:])[0]
-    return size
 
 
 def _local_kernel(image: Path, kdir: Path | None) -> Kernel:
