@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +23,20 @@ from pathlib import Path
 from typing import Any
 
 from pyctl.errors import TargetLost
+from pyctl.firmware import boot_blob
 from pyctl.vm import channel
 from pyctl.vm.build import Builder
-from pyctl.vm.cache import Cache
+from pyctl.vm.cache import Cache, Entry, digest
 from pyctl.vm.channel import Frame
-from pyctl.vm.machine import Machine, Parts, Qemu, Spec, resolve_accel
+from pyctl.vm.machine import (
+    Machine,
+    Parts,
+    Qemu,
+    Spec,
+    bootargs,
+    machine_arguments,
+    resolve_accel,
+)
 from pyctl.vm.roots import Kernel, Roots
 
 BOOT_TIMEOUT_S = 120.0
@@ -42,6 +52,21 @@ GUEST_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYCTL_MODULES": "/opt/pyctl/modules",
 }
+SNAPSHOT_FILE = "memory"
+# At about 80 MiB each; every choice of machine and firmware has its own.
+KEPT_SNAPSHOTS = 16
+# Imported before a snapshot, so that a command need not import them.
+BASE_MODULES = ("click", "json", "psutil", "pyudev", "subprocess", "pytest")
+READY_MODULES = (
+    "pyctl.cli.main",
+    *(
+        f"pyctl.cli.{name}"
+        for name in (
+            *("attributes", "doctor", "invalidate", "load"),
+            *("regions", "status", "unload"),
+        )
+    ),
+)
 
 
 @dataclass
@@ -311,19 +336,116 @@ class BoardFactory:
         with self._machine(spec) as machine:
             return machine.dry_run(machine.cold_arguments(parts))
 
-    def boot(self, spec: Spec) -> Board:
-        """Boot a pristine board that holds the project's files."""
+    def boot(self, spec: Spec, cold: bool = False) -> Board:
+        """Give a pristine board that holds the project, with the modules loaded.
+
+        It continues a snapshot, made now if there is none yet, unless ``cold``
+        is set or snapshots do not work here.
+        """
         kernel = self.roots.kernel(spec.kernel, spec.kdir)
+        qemu = Qemu.find(spec.qemu)
+        accel = resolve_accel(spec.accel)
+        if accel != "tcg" and not cold:
+            self.cache.say(f"snapshots are not used with {accel}; booting cold")
+            cold = True
+        if cold:
+            board = self._boot_cold(spec, kernel)
+            try:
+                self._install(board, kernel, spec)
+            except BaseException:
+                board.close()
+                raise
+            return board
+        for attempt in (1, 2):
+            entry = self._ready(spec, kernel, qemu)
+            try:
+                return self._restore(spec, entry)
+            except TargetLost as error:
+                self.cache.remove(entry)
+                if attempt == 2:
+                    raise
+                self.cache.say(f"snapshot {entry.key} cannot be continued ({error.message})")
+        raise AssertionError("unreachable")
+
+    def _boot_cold(self, spec: Spec, kernel: Kernel) -> Board:
+        """Boot from reset to an agent that answers; no project files yet."""
         parts = self.parts(kernel)
-        project = self.builder.project(kernel)
+        return self._run_machine(spec, lambda machine: machine.cold_arguments(parts))
+
+    def _restore(self, spec: Spec, entry: Entry) -> Board:
+        """Continue a snapshot."""
+        return self._run_machine(
+            spec,
+            lambda _machine: [
+                "-incoming",
+                f"exec:cat {shlex.quote(str(entry.path / SNAPSHOT_FILE))}",
+            ],
+        )
+
+    def _run_machine(self, spec: Spec, arguments: Callable[[Machine], list[str]]) -> Board:
         with contextlib.ExitStack() as stack:
             machine = stack.enter_context(self._machine(spec))
-            machine.start(machine.cold_arguments(parts))
+            machine.start(arguments(machine))
             board = Board(machine, stack.pop_all())
         try:
             board.hello()
-            board.put_files(project.path / "project.tar")
         except BaseException:
             board.close()
             raise
         return board
+
+    def _install(self, board: Board, kernel: Kernel, spec: Spec) -> None:
+        """Bring the project's files in and load the modules, as far as firmware allows."""
+        board.put_files(self.builder.project(kernel).path / "project.tar")
+        if spec.load:
+            # What keeps a module from loading is the command's to find out and say.
+            board.output(["pyctl", "load", "--raw"])
+
+    # -- snapshots ------------------------------------------------------------
+
+    def _base(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
+        """Return the snapshot of a booted board without any project file."""
+
+        def make(work: Path) -> None:
+            with self._boot_cold(spec, kernel) as board:
+                board.preload(BASE_MODULES)
+                self._save(board, work)
+
+        self.cache.keep_newest("base", KEPT_SNAPSHOTS)
+        return self.cache.get(
+            "base", self._base_key(spec, kernel, qemu), "a snapshot of the booted board", make
+        )
+
+    def _base_key(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> str:
+        return digest(
+            kernel.key,
+            self.roots.guest().key,
+            self.builder.agent().key,
+            self.builder.stub().key,
+            qemu.key(),
+            machine_arguments(spec, "tcg"),
+            bootargs(spec),
+            boot_blob(spec.firmware, spec.conduit),
+            BASE_MODULES,
+        )
+
+    def _ready(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
+        """Return the snapshot of a board that is ready for commands."""
+        project = self.builder.project(kernel)
+
+        def make(work: Path) -> None:
+            with self._restore(spec, self._base(spec, kernel, qemu)) as board:
+                self._install(board, kernel, spec)
+                board.preload(READY_MODULES)
+                self._save(board, work)
+
+        self.cache.keep_newest("ready", KEPT_SNAPSHOTS)
+        key = digest(self._base_key(spec, kernel, qemu), project.key, READY_MODULES, spec.load)
+        return self.cache.get("ready", key, "a snapshot of the ready board", make)
+
+    def _save(self, board: Board, work: Path) -> None:
+        # Speaking QMP takes a library that a restored board never needs.
+        from pyctl.vm.snapshot import save
+
+        assert board.machine.monitor is not None
+        save(board.machine.monitor, work / SNAPSHOT_FILE)

@@ -49,6 +49,8 @@ class Spec:
     qemu: str = QEMU
     firmware: tuple[Setting, ...] = ()
     append: str = ""
+    # Whether a ready board has the modules loaded.
+    load: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAX_CPUS:
