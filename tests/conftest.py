@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Theory of operation of the test suite.
+
+``tests/unit`` needs nothing, ``tests/vm`` boots virtual boards, and the tests
+in ``tests/target`` run *on the target*.  On an arm64 machine as root they run
+here; elsewhere this file collects them, sends each to a target (``targets``)
+that runs it with pytest over there (``relay``), and reports the result as if
+it had run here.  So each test has its own line, duration and result.
+
+A target that is lost is an error of the test that lost it.  A target that
+cannot be had is a skip that names what is missing, or a failure under
+``--require-target``.
+"""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import pytest
+
+TARGET_TESTS = Path(__file__).parent / "target"
+BOARD = pytest.StashKey()
+REMOTE = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("target")
+    group.addoption(
+        "--target",
+        default="auto",
+        metavar="WHERE",
+        help="where target tests run: auto, local, vm, or ssh:USER@HOST (default: auto)",
+    )
+    group.addoption(
+        "--require-target",
+        action="store_true",
+        help="fail, instead of skip, where a target cannot be had",
+    )
+    group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
+
+
+def pytest_configure(config):
+    for line in (
+        "every_board: run on each combination of conduit and number of CPUs",
+        "board(**spec): the virtual board that the test needs (see pyctl.vm.machine.Spec; "
+        "firmware is a list of KEY=VALUE)",
+        "duration(seconds): give the target up after this time",
+        "kernel_log(pattern): a message that the kernel may log during the test",
+    ):
+        config.addinivalue_line("markers", line)
+    where = config.getoption("target")
+    if where == "auto":
+        on_target = platform.machine() == "aarch64" and os.geteuid() == 0
+        where = "local" if on_target else "vm"
+    if where not in ("local", "vm") and not where.startswith("ssh:"):
+        raise pytest.UsageError(f"--target {where}: not auto, local, vm or ssh:USER@HOST")
+    config.stash[REMOTE] = None if where == "local" else where
+
+
+def is_target_test(path):
+    return TARGET_TESTS in Path(path).parents
+
+
+def pytest_generate_tests(metafunc):
+    """Multiply the tests that are marked so by the boards of the matrix."""
+    from targets import EVERY_BOARD
+
+    if (
+        metafunc.config.stash[REMOTE] == "vm"
+        and is_target_test(metafunc.definition.path)
+        and metafunc.definition.get_closest_marker("every_board")
+    ):
+        metafunc.fixturenames.append("_board")
+        metafunc.parametrize("_board", list(EVERY_BOARD), ids=list(EVERY_BOARD))
+
+
+@pytest.fixture
+def _board():
+    """Only a name for the matrix; the test itself does not see it."""
+
+
+def over_there(item):
+    """The node id by which the target knows a test, and the board from the matrix."""
+    from targets import EVERY_BOARD
+
+    board = item.callspec.params.get("_board") if hasattr(item, "callspec") else None
+    nodeid = item.nodeid
+    if board:
+        for left, right in ((f"[{board}]", ""), (f"-{board}", ""), (f"{board}-", "")):
+            if left in nodeid:
+                nodeid = nodeid.replace(left, right)
+                break
+    return nodeid, EVERY_BOARD.get(board)
+
+
+def the_target(config):
+    """The one target of this run, made when the first test needs it."""
+    from targets import SshTarget, VmTarget
+
+    if BOARD not in config.stash:
+        where = config.stash[REMOTE]
+        if where == "vm":
+            reporter = config.pluginmanager.get_plugin("terminalreporter")
+            config.stash[BOARD] = VmTarget(
+                lambda text: reporter and reporter.write_line(f"board: {text}")
+            )
+        else:
+            config.stash[BOARD] = SshTarget(where.removeprefix("ssh:"))
+    return config.stash[BOARD]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Send a target test to its target and report what comes back."""
+    if not (item.config.stash[REMOTE] and is_target_test(item.path)):
+        return None
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in remote_reports(item):
+        hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def remote_reports(item):
+    """Run a test on its target; give its reports, or one that says why there are none."""
+    from pyctl.errors import NotReady, PyctlError
+    from targets import TEST_TIMEOUT_S, complete
+
+    config = item.config
+    mark = item.get_closest_marker("duration")
+    nodeid, board = over_there(item)
+    started = time.time()
+    try:
+        sent, printed = the_target(config).run(
+            item, nodeid, board, mark.args[0] if mark else TEST_TIMEOUT_S
+        )
+        complete(sent, printed)
+    except NotReady as error:
+        skip = not config.getoption("require_target")
+        return [single_report(item, "skipped" if skip else "failed", error, started)]
+    except PyctlError as error:
+        return [single_report(item, "failed", error, started)]
+    reports = []
+    for data in sent:
+        report = config.hook.pytest_report_from_serializable(config=config, data=data)
+        report.nodeid, report.location = item.nodeid, item.location
+        reports.append(report)
+    if any(report.failed for report in reports):
+        reports[-1].sections.append(("printed on the target", printed))
+    return reports
+
+
+def single_report(item, outcome, error, started):
+    """A report for a test whose target let it down; 'setup' makes a failure an error."""
+    text = error.message + (f"\n{error.hint}" if error.hint else "")
+    console = getattr(error, "console", "")
+    if console:
+        text += f"\n--- the console's last lines ---\n{console}"
+    path, line, _name = item.location
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords=dict.fromkeys(item.keywords, 1),
+        outcome=outcome,
+        longrepr=(path, line or 0, f"no target: {text}") if outcome == "skipped" else text,
+        when="setup",
+        start=started,
+        stop=time.time(),
+        duration=time.time() - started,
+    )
+
+
+def pytest_unconfigure(config):
+    close = getattr(config.stash.get(BOARD, None), "close", None)
+    if close:
+        close()
