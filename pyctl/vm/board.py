@@ -349,9 +349,10 @@ class BoardFactory:
             self.cache.say(f"snapshots are not used with {accel}; booting cold")
             cold = True
         if cold:
+            project = self.builder.project(kernel)
             board = self._boot_cold(spec, kernel)
             try:
-                self._install(board, kernel, spec)
+                self._install(board, project, spec)
             except BaseException:
                 board.close()
                 raise
@@ -394,12 +395,14 @@ class BoardFactory:
             raise
         return board
 
-    def _install(self, board: Board, kernel: Kernel, spec: Spec) -> None:
+    def _install(self, board: Board, project: Entry, spec: Spec) -> None:
         """Bring the project's files in and load the modules, as far as firmware allows."""
-        board.put_files(self.builder.project(kernel).path / "project.tar")
+        board.put_files(project.path / "project.tar")
         if spec.load:
-            # What keeps a module from loading is the command's to find out and say.
-            board.output(["pyctl", "load", "--raw"])
+            # What keeps a module from loading is the command's to find out and
+            # say; the test module is useful without a provider.
+            for provider in ("none", "auto"):
+                board.output(["pyctl", "load", "--raw", "--provider", provider])
 
     # -- snapshots ------------------------------------------------------------
 
@@ -435,7 +438,7 @@ class BoardFactory:
 
         def make(work: Path) -> None:
             with self._restore(spec, self._base(spec, kernel, qemu)) as board:
-                self._install(board, kernel, spec)
+                self._install(board, project, spec)
                 board.preload(READY_MODULES)
                 self._save(board, work)
 

@@ -12,7 +12,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from pyctl.vm.cache import Cache, Entry, digest, tree_digest
+from pyctl.vm.cache import Cache, Entry, Tree, digest
 from pyctl.vm.process import run
 from pyctl.vm.roots import COMPILER, Kernel, Roots, make_cpio
 
@@ -60,15 +60,16 @@ class Builder:
 
     def stub(self) -> Entry:
         """Return the entry that holds ``stub.elf``, the firmware."""
-        key = digest(tree_digest(STUB_DIR, _STUB_FILES), self.roots.toolchain().key)
-        return self.cache.get("stub", key, "the firmware stub", self._make_stub)
+        tree = Tree.read(STUB_DIR, _STUB_FILES)
+        key = digest(tree.key(), self.roots.toolchain().key)
+        return self.cache.get(
+            "stub", key, "the firmware stub", lambda work: self._make_stub(work, tree)
+        )
 
-    def _make_stub(self, work: Path) -> None:
+    def _make_stub(self, work: Path, tree: Tree) -> None:
         with self.roots.build_root() as top:
-            for pattern in _STUB_FILES:
-                for path in STUB_DIR.glob(pattern):
-                    shutil.copy(path, top / "build")
-            sources = sorted(p.name for p in (top / "build").iterdir() if p.suffix in (".S", ".c"))
+            tree.write(top / "build")
+            sources = [name for name, _, _ in tree.files if name.endswith((".S", ".c"))]
             script = f"cd /build && {COMPILER} @cflags -T stub.ld -o stub.elf " + " ".join(sources)
             run(
                 ["chroot", top, "/usr/bin/env", f"PATH={_TOOLS}", "sh", "-c", script],
@@ -123,15 +124,12 @@ class Builder:
 
     def agent(self) -> Entry:
         """Return the entry that holds ``agent.cpio``: /init and the agent."""
-        sources = {name: (SOURCE_TOP / name).read_bytes() for name in AGENT_FILES}
-        key = digest(_INIT, _PYCTL, *sources.values(), self.roots.toolchain().key)
+        tree = Tree.read(SOURCE_TOP, AGENT_FILES)
+        key = digest(_INIT, _PYCTL, tree.key(), self.roots.toolchain().key)
 
         def make(work: Path) -> None:
             top = work / "root"
-            for name, data in sources.items():
-                path = top / GUEST_TOP / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+            tree.write(top / GUEST_TOP)
             self.roots.compile_python(top, [str(GUEST_TOP)])
             (top / "usr/local/bin").mkdir(parents=True)
             for name, text in (("init", _INIT), ("usr/local/bin/pyctl", _PYCTL)):
@@ -145,18 +143,12 @@ class Builder:
     def project(self, kernel: Kernel) -> Entry:
         """Return the entry that holds ``project.tar``: the project as the guest sees it."""
         modules = self.modules(kernel)
-        key = digest(
-            tree_digest(SOURCE_TOP, _PROJECT_FILES), modules.key, self.roots.toolchain().key
-        )
+        tree = Tree.read(SOURCE_TOP, _PROJECT_FILES)
+        key = digest(tree.key(), modules.key, self.roots.toolchain().key)
 
         def make(work: Path) -> None:
             top = work / "root"
-            for pattern in _PROJECT_FILES:
-                for path in SOURCE_TOP.glob(pattern):
-                    if path.is_file() and "__pycache__" not in path.parts:
-                        into = top / GUEST_TOP / path.relative_to(SOURCE_TOP)
-                        into.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy(path, into)
+            tree.write(top / GUEST_TOP)
             self.roots.compile_python(top, [str(GUEST_TOP)])
             shutil.copytree(modules.path, top / GUEST_TOP / "modules", ignore=_no_manifest)
             if kernel.headers is not None:

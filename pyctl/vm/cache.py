@@ -56,24 +56,43 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def tree_digest(top: Path, patterns: tuple[str, ...]) -> str:
-    """Return a content key over the names and bytes of the files below ``top``.
+@dataclass(frozen=True)
+class Tree:
+    """Some files of a directory as they were when they were read, once.
 
-    ``patterns`` are globs relative to ``top``.  Compiled bytecode is left out.
+    What is built comes from these bytes, and so does the key, so that a file
+    that is edited meanwhile cannot end up under the key of its former self.
     """
-    files = {
-        path
-        for pattern in patterns
-        for path in top.glob(pattern)
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    return digest(
-        *(
-            part
-            for path in sorted(files)
-            for part in (str(path.relative_to(top)), path.stat().st_mode & 0o111, path.read_bytes())
+
+    files: tuple[tuple[str, int, bytes], ...]
+
+    @classmethod
+    def read(cls, top: Path, patterns: tuple[str, ...]) -> Tree:
+        """Read the files that match the globs, compiled bytecode left out."""
+        paths = {
+            path
+            for pattern in patterns
+            for path in top.glob(pattern)
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        return cls(
+            tuple(
+                (str(path.relative_to(top)), path.stat().st_mode & 0o777, path.read_bytes())
+                for path in sorted(paths)
+            )
         )
-    )
+
+    def key(self) -> str:
+        """Return a content key over names, modes and bytes."""
+        return digest(*(part for file in self.files for part in file))
+
+    def write(self, top: Path) -> None:
+        """Write the files below a directory."""
+        for name, mode, data in self.files:
+            path = top / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(mode)
 
 
 def disk_full(error: OSError, what: str, where: Path) -> NotReady:

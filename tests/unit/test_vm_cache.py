@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyctl.errors import NotReady
-from pyctl.vm.cache import Cache, digest, tree_digest
+from pyctl.vm.cache import Cache, Tree, digest
 
 
 @pytest.fixture
@@ -130,14 +130,27 @@ def test_digest_keeps_its_parts_apart():
     assert digest(b"ab") == digest(b"ab")
 
 
-def test_tree_digest_sees_names_and_bytes_but_no_bytecode(tmp_path):
+def test_the_key_of_a_tree_sees_names_modes_and_bytes_but_no_bytecode(tmp_path):
+    def key():
+        return Tree.read(tmp_path, ("**/*",)).key()
+
     (tmp_path / "a.py").write_text("1")
-    first = tree_digest(tmp_path, ("**/*",))
+    keys = [key()]
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__/a.pyc").write_text("x")
-    assert tree_digest(tmp_path, ("**/*",)) == first
+    assert key() == keys[0]
     (tmp_path / "a.py").write_text("2")
-    changed = tree_digest(tmp_path, ("**/*",))
-    assert changed != first
+    keys.append(key())
+    (tmp_path / "a.py").chmod(0o755)
+    keys.append(key())
     (tmp_path / "a.py").rename(tmp_path / "b.py")
-    assert tree_digest(tmp_path, ("**/*",)) not in (first, changed)
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_is_written_is_what_was_read_even_if_edited_meanwhile(tmp_path):
+    (tmp_path / "a.py").write_text("before")
+    tree = Tree.read(tmp_path, ("*.py",))
+    (tmp_path / "a.py").write_text("after")
+    tree.write(tmp_path / "copy")
+    assert (tmp_path / "copy/a.py").read_text() == "before"
