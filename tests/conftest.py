@@ -125,8 +125,9 @@ def pytest_runtest_protocol(item, nextitem):
 
 def remote_reports(item):
     """Run a test on its target; give its reports, or one that says why there are none."""
-    from pyctl.errors import NotReady, PyctlError
     from targets import TEST_TIMEOUT_S, complete
+
+    from pyctl.errors import NotReady, PyctlError
 
     config = item.config
     mark = item.get_closest_marker("duration")

@@ -79,18 +79,17 @@ class Builder:
 
     def modules(self, kernel: Kernel) -> Entry:
         """Return the entry that holds the kernel modules for a kernel."""
-        key = digest(tree_digest(SOURCE_TOP, _MODULE_FILES), kernel.key, self.roots.toolchain().key)
+        tree = Tree.read(SOURCE_TOP, _MODULE_FILES)
         return self.cache.get(
             "modules",
-            key,
+            digest(tree.key(), kernel.key, self.roots.toolchain().key),
             f"the modules for {kernel.release}",
-            lambda work: self._make_modules(work, kernel),
+            lambda work: self._make_modules(work, tree, kernel),
         )
 
-    def _make_modules(self, work: Path, kernel: Kernel) -> dict[str, str]:
+    def _make_modules(self, work: Path, tree: Tree, kernel: Kernel) -> dict[str, str]:
         with self.roots.build_root(kernel) as top:
-            shutil.copy(SOURCE_TOP / "Kbuild", top / "build")
-            shutil.copytree(SOURCE_TOP / "module", top / "build/module")
+            tree.write(top / "build")
             make = [
                 *("make", "-s", "-C", str(kernel.kdir), "M=/build", "W=1"),
                 *("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
