@@ -18,7 +18,7 @@ from pyctl.errors import NotReady, OperationFailed, UsageError
 from pyctl.firmware import Entry, Stub, boot_blob, parse_queue, parse_setting, parse_settings
 
 STUB_SOURCES = Path(firmware.__file__).parent / "vm" / "stub"
-HZ = 62_500_000
+HZ = 24_000_000
 
 
 def unpack(blob: bytes) -> list[Entry]:
@@ -288,8 +288,8 @@ def test_log_entry_has_times_in_ns_and_the_status() -> None:
     (entry,) = Stub(log_wire(1000)).log(first=999)
     assert (entry.seq, entry.fid, entry.base, entry.length) == (999, 0xC000_0005, 0x8000_0000, 64)
     assert (entry.status, entry.dry_run, entry.mpidr, entry.conduit) == (-5, True, 3, "smc")
-    # 62.5 MHz: 16 ns a tick.
-    assert (entry.entered_ns, entry.left_ns) == (999 * 256, 999 * 256 + 128)
+    # 24 MHz: 3 ticks are 125 ns.
+    assert (entry.entered_ns, entry.left_ns) == (666_000, 666_333)
 
 
 def test_log_gives_what_the_firmware_still_remembers() -> None:
@@ -304,7 +304,7 @@ def test_log_leaves_out_what_was_overwritten_meanwhile() -> None:
 
 def test_call_still_in_the_firmware_has_no_end() -> None:
     first, second = Stub(log_wire(2, running=(1,))).log()
-    assert first.left_ns == 128
+    assert first.left_ns == 333
     assert second.left_ns is None
 
 
