@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyctl import __version__
@@ -84,7 +85,7 @@ class Debugfs:
         answer = Fields("memregion_test's file invalidate", outcome.data.decode(errors="replace"))
         return Record.parse(answer), outcome
 
-    def raw_call(self, function_id: int, arguments: tuple[int, ...]) -> list[int]:
+    def raw_call(self, function_id: int, arguments: Sequence[int]) -> list[int]:
         """Make one raw SMCCC call with ``arguments`` in x1...; gives x0 to x17.
 
         Exists only where memregion_test was loaded with raw_calls=1.

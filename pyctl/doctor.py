@@ -158,7 +158,7 @@ def _configured(host: Host) -> tuple[str, str]:
 
 
 def _headers(host: Host) -> Check:
-    built = all(find_file(host, name) for name in MODULES)
+    built = all(_is_built(host, name) for name in MODULES)
     place = f"/lib/modules/{host.release}/build"
     if host.path(f"{place}/Makefile").exists():
         return Check("headers", OK, f"Kernel headers are in {place}.", needed=not built)
@@ -166,6 +166,13 @@ def _headers(host: Host) -> Check:
     why += "; the modules are built already." if built else "."
     fix = "On Debian: `apt install linux-headers-$(uname -r)`."
     return Check("headers", MISSING, why, fix, needed=not built)
+
+
+def _is_built(host: Host, name: str) -> bool:
+    try:
+        return find_file(host, name) is not None
+    except PyctlError:
+        return False
 
 
 def _modules(host: Host) -> Iterator[Check]:

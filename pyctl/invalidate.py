@@ -54,6 +54,10 @@ _MEANING = {
         "The module cannot map this range.",
         "Choose memory that `pyctl regions` lists.",
     ),
+    errno.EFAULT: (
+        "The kernel has no access to part of this range.",
+        "It may have been unplugged or unmapped: see `pyctl regions`.",
+    ),
     errno.ENOMEM: ("The kernel had no memory for this request.", "Lower --count or --threads."),
     errno.ETIMEDOUT: (
         "The time given with --timeout ran out before all calls were made.",
@@ -77,8 +81,10 @@ class Result:
 
     @property
     def errno(self) -> int:
-        """The errno of the whole; a timeout is ours, the module only saw a signal."""
-        return errno.ETIMEDOUT if self.timed_out and self.is_partial else self.record.errno
+        """The errno of the whole; of a timeout the module only saw the signal."""
+        if self.timed_out and self.is_partial:
+            return errno.ETIMEDOUT
+        return self.record.errno or (errno.EINTR if self.is_partial else 0)
 
     @property
     def is_partial(self) -> bool:

@@ -15,6 +15,7 @@ from pyctl.debugfs import PROVIDER_MODULE, Debugfs
 from pyctl.errors import NotReady
 from pyctl.host import Host
 from pyctl.model import FirmwareCalls, Info
+from pyctl.smccc import BUSY, RATE_LIMITED
 
 KNOWN_PROVIDERS = (PROVIDER_MODULE, "arm_smccc_cache", "hisi_soc_hha")
 """Modules that register with lib/cache_maint.c, ours first."""
@@ -64,10 +65,23 @@ def start_counting(debugfs: Debugfs, info: Info) -> Callable[[], FirmwareCalls] 
 def _count_in_stub(debugfs: Debugfs) -> Callable[[], FirmwareCalls] | None:
     from pyctl.firmware import Stub
 
-    stub = Stub(lambda function_id, arguments: debugfs.raw_call(function_id, tuple(arguments)))
+    stub = Stub(debugfs.raw_call)
     try:
         stub.identify()
     except NotReady:
         return None
-    before = stub.get("clean_inv_calls")
-    return lambda: FirmwareCalls(stub.get("clean_inv_calls") - before, None, None, None)
+    calls_before, log_before = stub.get("clean_inv_calls"), stub.get("log_total")
+
+    def since() -> FirmwareCalls:
+        calls = stub.get("clean_inv_calls") - calls_before
+        statuses = [entry.status for entry in stub.log(log_before)]
+        # The firmware remembers its last calls only.
+        is_whole = len(statuses) == calls
+        return FirmwareCalls(
+            calls=calls,
+            busy=statuses.count(BUSY) if is_whole else None,
+            rate_limited=statuses.count(RATE_LIMITED) if is_whole else None,
+            last_status=statuses[-1] if statuses else None,
+        )
+
+    return since

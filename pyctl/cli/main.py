@@ -103,7 +103,13 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
 def _run(words: list[str], session: Session) -> int:
     """Invoke the command and turn whatever it raises into a status; one entry per kind."""
     try:
-        result = cli.main(words, prog_name="pyctl", standalone_mode=False, obj=session)
+        result = cli.main(
+            words,
+            prog_name="pyctl",
+            standalone_mode=False,
+            obj=session,
+            terminal_width=_help_width(),
+        )
     except click.Abort as abort:
         raise KeyboardInterrupt(*getattr(abort.__cause__, "args", ())) from None
     except click.ClickException as error:
@@ -121,6 +127,15 @@ def _run(words: list[str], session: Session) -> int:
         return _fail(session, f"The system refused: {error.strerror}{where}.", "", 1)
     # click gives the status of --help and --version, else what the command returned.
     return result if isinstance(result, int) else 0
+
+
+def _help_width() -> int:
+    """Columns for help, as click itself chooses them, without the import of shutil."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (OSError, ValueError):
+        columns = 80
+    return max(min(columns, 80) - 2, 50)
 
 
 def _usage_failure(error: click.ClickException, words: list[str], session: Session) -> int:

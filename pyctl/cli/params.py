@@ -9,7 +9,6 @@ and always a whole one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,6 +46,8 @@ class Session:
 
     def begin(self, shape: Mapping[str, Any], json: bool) -> None:
         """Start an answer with every key of ``shape``."""
+        import copy
+
         self.answer = {"ok": False, "error": None, **copy.deepcopy(dict(shape))}
         self.json = json
 
