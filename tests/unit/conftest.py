@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of the unit tests: a fake machine, its fake module, and a command line on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_machine import FakeModule, Machine
+
+from pyctl import debugfs
+from pyctl.cli.main import main
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The worker forks by design; pytest-xdist has threads of its own in the background.
+    config.addinivalue_line("filterwarnings", "ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+
+
+@dataclass
+class Ended:
+    """How a command line ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout; anything else there is an error."""
+        return json.loads(self.out)
+
+
+Pyctl = Callable[..., Ended]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine(tmp_path / "root")
+    monkeypatch.setenv("PYCTL_MODULES", str(made.modules))
+    monkeypatch.setenv("PYCTL_CACHE", str(tmp_path / "cache"))
+    return made
+
+
+@pytest.fixture
+def module(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> FakeModule:
+    fake = FakeModule(machine)
+    monkeypatch.setattr(debugfs, "exchange", fake.exchange)
+    return fake
+
+
+@pytest.fixture
+def pyctl(machine: Machine, capsys: pytest.CaptureFixture[str]) -> Pyctl:
+    """Run a command line on the fake machine."""
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments], machine.host)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return Ended(status, out, err)
+
+    return run

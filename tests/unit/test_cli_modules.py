@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pyctl build`, `load` and `unload` as commands: options passed on, answers whole."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from fake_machine import Machine
+
+from pyctl import kmod, source
+
+
+class Events:
+    def wait(self, _action: str, _module: str, _timeout_s: float) -> bool:
+        return True
+
+
+@pytest.fixture
+def commands(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands that would have been run on the real machine."""
+    ran: list[list[str]] = []
+
+    def run(command):
+        ran.append([command[0], Path(command[1]).name, *command[2:]])
+        if command[0] == "insmod" and "memregion" in command[1]:
+            machine.load_test_module()
+        elif command[0] == "insmod":
+            machine.load_provider()
+            machine.set_info(provider=1)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    tools = kmod.Tools(run, Events)
+    monkeypatch.setattr(kmod.load, "__defaults__", (*kmod.load.__defaults__[:-1], tools))
+    monkeypatch.setattr(kmod.unload, "__defaults__", (tools,))
+    return ran
+
+
+def test_load_loads_and_reports(pyctl, machine: Machine, commands) -> None:
+    machine.unload_provider()
+    machine.unload_test_module()
+    ended = pyctl("load", "--json")
+    assert ended.status == 0
+    assert [m["action"] for m in ended.json["modules"]] == ["loaded", "loaded"]
+    assert ended.json["provider"] == {"registered": True, "name": "smccc_cache"}
+    assert commands == [["insmod", "memregion_test.ko"], ["insmod", "smccc_cache.ko"]]
+
+
+def test_load_says_what_was_there_already(pyctl, commands) -> None:
+    ended = pyctl("load")
+    assert ended.status == 0
+    assert ended.out.count("loaded already, same build") == 2
+    assert commands == []
+
+
+def test_load_takes_modules_and_parameters_from_its_options(
+    pyctl, machine: Machine, commands, tmp_path: Path
+) -> None:
+    machine.unload_provider()
+    machine.unload_test_module()
+    machine.info["raw_calls"] = 1
+    (machine.root / "built").rename(tmp_path / "mine")
+    ended = pyctl("load", "--provider", "none", "--raw", "--modules", tmp_path / "mine", "--json")
+    assert ended.status == 0
+    assert commands == [["insmod", "memregion_test.ko", "raw_calls=1"]]
+    assert ended.json["modules"][0]["path"] == str(tmp_path / "mine/memregion_test.ko")
+
+
+def test_load_of_another_build_is_3_with_whole_json(pyctl, machine: Machine, commands) -> None:
+    machine.write("/sys/module/memregion_test/srcversion", "OTHER\n")
+    ended = pyctl("load", "--json")
+    assert ended.status == 3
+    assert ended.json["modules"] == []
+    assert "another build" in ended.json["error"]
+
+
+def test_unload_reports_each_module(pyctl, machine: Machine, commands) -> None:
+    ended = pyctl("unload", "--json")
+    assert ended.status == 0
+    assert [(m["name"], m["action"]) for m in ended.json["modules"]] == [
+        ("smccc_cache", "unloaded"),
+        ("memregion_test", "unloaded"),
+    ]
+    assert commands == [["rmmod", "smccc_cache"], ["rmmod", "memregion_test"]]
+
+
+def test_unload_of_nothing_is_no_error(pyctl, machine: Machine, commands) -> None:
+    machine.unload_provider()
+    machine.unload_test_module()
+    ended = pyctl("unload")
+    assert ended.status == 0
+    assert ended.out.count("was not loaded") == 2
+
+
+def test_build_reports_its_modules_and_keeps_stdout_clean(pyctl, tmp_path, monkeypatch) -> None:
+    kdir = tmp_path / "kdir"
+    (kdir / "include/config").mkdir(parents=True)
+    (kdir / "include/config/kernel.release").write_text("7.0.0-test\n")
+    (kdir / "Makefile").write_text("modules:\n\t@echo hello $(X)\n\t@touch $(M)/a.ko\n")
+    ended = pyctl("build", "--kdir", kdir, "--make-arg", "X=world", "--json")
+    assert ended.status == 0
+    assert ended.json["kernel"] == "7.0.0-test"
+    path = source.module_cache("7.0.0-test") / "a.ko"
+    assert ended.json["modules"] == [{"name": "a", "path": str(path)}]
+    assert "hello world" in ended.err
+    assert path.exists()
+
+
+def test_build_without_headers_is_3(pyctl, machine: Machine) -> None:
+    ended = pyctl("build", "--json")
+    assert ended.status == 3
+    assert "headers" in ended.json["error"]
+    assert ended.json["modules"] == []

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one door to debugfs: what it reads, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pyctl import debugfs
+from pyctl.debugfs import Debugfs
+from pyctl.errors import NotReady, OperationFailed, PyctlError
+
+
+def error_of(machine, action=lambda door: door.info()) -> PyctlError:
+    with pytest.raises(PyctlError) as caught:
+        action(Debugfs(machine.host))
+    return caught.value
+
+
+def test_info_and_discovery_are_read_from_the_module(machine) -> None:
+    machine.set_info(pa_bits=48, conduit="smc")
+    info = Debugfs(machine.host).info()
+    assert (info.pa_bits, info.conduit, info.smccc_version) == (48, "smc", 0x10002)
+    assert Debugfs(machine.host).discovery().latency_us == 250
+
+
+def test_not_root(machine) -> None:
+    machine.become(euid=1000)
+    machine.hide_debugfs()
+    error = error_of(machine)
+    assert isinstance(error, NotReady)
+    assert "root" in error.message
+    assert "sudo" in error.hint
+
+
+def test_debugfs_not_mounted(machine) -> None:
+    machine.write("/proc/mounts", "proc /proc proc rw 0 0\n")
+    machine.hide_debugfs()
+    error = error_of(machine)
+    assert isinstance(error, NotReady)
+    assert "not mounted" in error.message
+    assert "mount -t debugfs" in error.hint
+
+
+def test_module_not_loaded(machine) -> None:
+    machine.unload_test_module()
+    error = error_of(machine)
+    assert isinstance(error, NotReady)
+    assert "not loaded" in error.message
+    assert "pyctl load" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("none [integrity] confidentiality", "is locked down"), (None, "may be")]
+)
+def test_lockdown(machine, monkeypatch, state, words) -> None:
+    if state:
+        machine.write("/sys/kernel/security/lockdown", state)
+    else:
+        machine.remove("/sys/kernel/security/lockdown")
+
+    monkeypatch.setattr(Debugfs, "_path", lambda *_: _Refusing())
+    error = error_of(machine)
+    assert isinstance(error, NotReady)
+    assert words in error.message
+    assert "Secure Boot" in error.hint
+
+
+class _Refusing:
+    def read_text(self, **_options: object) -> str:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_module_of_another_version_is_refused(machine) -> None:
+    machine.set_info(version="0.0.1")
+    error = error_of(machine)
+    assert isinstance(error, NotReady)
+    assert "0.0.1" in error.message
+    assert "pyctl build" in error.hint
+
+
+def test_a_module_without_the_file_is_another_version(machine) -> None:
+    machine.remove("/sys/kernel/debug/memregion_test/attributes")
+    error = error_of(machine, lambda door: door.discovery())
+    assert isinstance(error, NotReady)
+    assert "another version" in error.message
+
+
+def test_raw_calls_that_are_not_enabled_say_how_to_enable_them(machine) -> None:
+    error = error_of(machine, lambda door: door.raw_call(0x8000_0000, ()))
+    assert isinstance(error, NotReady)
+    assert "--raw" in error.hint
+
+
+def test_a_raw_call_passes_arguments_and_gives_all_registers(machine, monkeypatch) -> None:
+    def answer(_path: Path, request: bytes) -> bytes:
+        assert request == b"fid=0xc6000001 x1=0x20 x2=0x0\n"
+        return "".join(f"x{n}=0x{n * 3:x}\n" for n in range(18)).encode()
+
+    monkeypatch.setattr(debugfs, "exchange", answer)
+    registers = Debugfs(machine.host).raw_call(0xC600_0001, (0x20, 0))
+    assert registers == [n * 3 for n in range(18)]
+
+
+def test_a_raw_call_that_was_not_made_is_an_error(machine, monkeypatch) -> None:
+    monkeypatch.setattr(debugfs, "exchange", lambda *_: b"errno=4\n")
+    error = error_of(machine, lambda door: door.raw_call(1, ()))
+    assert isinstance(error, OperationFailed)
+    assert os.strerror(errno.EINTR) in error.message
+
+
+def test_an_exchange_answers_through_the_same_open_file(tmp_path: Path) -> None:
+    # A plain file answers with what was written to it: from its beginning, all of it.
+    file = tmp_path / "invalidate"
+    file.write_bytes(b"")
+    request = b"addr=0x0 size=0x1\n" * 20_000
+    assert debugfs.exchange(file, request) == request
+
+
+def test_an_exchange_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    file = tmp_path / "invalidate"
+    file.write_bytes(b"")
+    before = os.listdir("/proc/self/fd")
+    debugfs.exchange(file, b"x")
+    with pytest.raises(FileNotFoundError):
+        debugfs.exchange(tmp_path / "missing", b"x")
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.E2BIG])
+def test_a_refused_request_is_a_failure_with_the_errno(machine, monkeypatch, number) -> None:
+    def refuse(*_arguments: object) -> bytes:
+        raise OSError(number, "")
+
+    from pyctl.model import Request
+
+    monkeypatch.setattr(debugfs, "exchange", refuse)
+    error = error_of(machine, lambda door: door.invalidate(Request(0, 1), 5))
+    assert isinstance(error, OperationFailed)
+    assert os.strerror(number) in error.message
