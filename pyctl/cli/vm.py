@@ -82,6 +82,8 @@ BOARD_OPTIONS = (
         help="Firmware behaviour at boot; repeatable. `--firmware help` lists them.",
     ),
     click.option("--append", default="", metavar="ARGS", help="More kernel arguments."),
+    click.option("--bare", is_flag=True, help="Do not load the modules."),
+    click.option("--cold", is_flag=True, help="Boot from reset instead of from a snapshot."),
 )
 
 
@@ -107,6 +109,7 @@ def _spec(options: dict[str, Any]) -> Spec:
         qemu=options["qemu"],
         firmware=tuple(parse_settings(options["firmware"])),
         append=options["append"],
+        load=not options["bare"],
     )
 
 
@@ -158,7 +161,7 @@ def run(
         return 0
     if not command:
         raise click.UsageError("What shall the board run? Give a command after '--'.")
-    with _terminable(), factory.boot(spec) as board:
+    with _terminable(), factory.boot(spec, options["cold"]) as board:
         board.start(command)
         return _follow(board, timeout)
 
@@ -172,7 +175,7 @@ def shell(session: Session, **options: Any) -> int:
     Without a terminal on standard input the shell reads commands from there.
     """
     spec = _spec(options)
-    with _terminable(), _factory(session).boot(spec) as board:
+    with _terminable(), _factory(session).boot(spec, options["cold"]) as board:
         if not os.isatty(0):
             board.start(["sh"])
             return _follow(board, None)

@@ -15,7 +15,9 @@ import fdt
 
 MIB = 1024 * 1024
 RAM_BASE = 0x4000_0000
-DTB_ADDR = RAM_BASE
+# Given with -dtb, QEMU would replace the PSCI node and with it our conduit; so
+# its own tree stays at the base of RAM, and ours follows at a distance.
+DTB_ADDR = RAM_BASE + 1 * MIB
 STUB_ADDR = RAM_BASE + 2 * MIB
 STUB_SIZE = 2 * MIB
 CONFIG_ADDR = STUB_ADDR + STUB_SIZE - 64 * 1024

@@ -23,7 +23,7 @@ from pyctl.firmware import Setting, boot_blob
 from pyctl.vm import devicetree
 from pyctl.vm.cache import digest
 from pyctl.vm.channel import PORT_NAME
-from pyctl.vm.devicetree import CONFIG_ADDR, INITRD_ADDR, KERNEL_ADDR, Layout
+from pyctl.vm.devicetree import CONFIG_ADDR, DTB_ADDR, INITRD_ADDR, KERNEL_ADDR, Layout
 from pyctl.vm.process import die_with_parent, need_tool, run
 
 QEMU = "qemu-system-aarch64"
@@ -174,13 +174,14 @@ class Machine:
                 f"--memory {self.spec.memory_mib}: the guest's root does not fit",
                 f"give at least {MIN_MEMORY_MIB} MiB",
             )
-        (self.run_dir / "board.dtb").write_bytes(devicetree.patch(self._qemu_tree(), layout))
+        tree = self.run_dir / "board.dtb"
+        tree.write_bytes(devicetree.patch(self._qemu_tree(), layout))
+        loaders.append((tree, DTB_ADDR))
         config = self.run_dir / "firmware.cfg"
         config.write_bytes(boot_blob(self.spec.firmware, self.spec.conduit))
         loaders.append((config, CONFIG_ADDR))
         return [
-            *("-kernel", str(parts.stub), "-dtb", str(self.run_dir / "board.dtb")),
-            *("-append", bootargs(self.spec)),
+            *("-kernel", str(parts.stub)),
             *(
                 argument
                 for path, where in loaders

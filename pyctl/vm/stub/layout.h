@@ -9,7 +9,7 @@
 
 /* Physical memory.  The host side places what the stub expects to find. */
 #define UART_BASE		0x09000000
-#define DTB_BASE		0x40000000
+#define DTB_BASE		0x40100000	/* below it QEMU has put its own, unpatched */
 #define DTB_LIMIT		0x40200000	/* the stub begins here */
 #define STUB_BASE		0x40200000
 #define CONFIG_BASE		0x403f0000
