@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every target test gets: a watch on the kernel, and the chain's parts.
+
+These tests run on the target itself.  What they need and do not find they name
+in a skip; what they change on a machine that others use they put back.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import time
+
+import pytest
+
+from pyctl import regions
+from pyctl.debugfs import Debugfs
+from pyctl.errors import NotReady
+from pyctl.firmware import Stub, parse_setting
+from pyctl.host import Host
+from pyctl.model import Request
+from pyctl.modinfo import find_file
+
+# Out-of-tree and unsigned modules taint the kernel by being what they are
+# (Documentation/admin-guide/tainted-kernels.rst).
+EXPECTED_TAINT = 1 << 12 | 1 << 13
+# Kernel log priorities up to "error"; and what is wrong at any priority.
+ERROR_PRIORITY = 3
+ALARMS = re.compile(r"BUG|WARNING:|Call trace|Oops|stack-out|KASAN|lockdep|rcu: INFO|hung task")
+
+
+class KernelLog:
+    """Reads what the kernel logs from now on."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def read(self):
+        """New messages as (priority, text)."""
+        messages = []
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode(errors="replace")
+            except BlockingIOError:
+                return messages
+            except BrokenPipeError:
+                # Messages were overwritten before we read them; go on with the next.
+                continue
+            prefix, _, text = record.partition(";")
+            messages.append((int(prefix.split(",")[0]) & 7, text.splitlines()[0]))
+
+    def close(self):
+        os.close(self.fd)
+
+
+def taint():
+    with open("/proc/sys/kernel/tainted") as f:
+        return int(f.read())
+
+
+@pytest.fixture(autouse=True)
+def on_target():
+    """Target tests make sense on an arm64 machine as root only."""
+    if platform.machine() != "aarch64":
+        pytest.skip("needs an arm64 machine; this is " + platform.machine())
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture(autouse=True)
+def kernel_is_well(on_target, request):
+    """Fail a test during which the kernel complained or became tainted."""
+    log, before = KernelLog(), taint()
+    yield
+    messages = log.read()
+    log.close()
+    allowed = [mark.args[0] for mark in request.node.iter_markers("kernel_log")]
+    bad = [
+        text
+        for priority, text in messages
+        if (priority <= ERROR_PRIORITY or ALARMS.search(text))
+        and not any(re.search(pattern, text) for pattern in allowed)
+    ]
+    assert not bad, "the kernel complained: " + " / ".join(bad)
+    new = taint() & ~before & ~EXPECTED_TAINT
+    assert not new, f"the test tainted the kernel: {new:#x}"
+
+
+@pytest.fixture
+def kernel_log(on_target):
+    log = KernelLog()
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def host(on_target):
+    return Host.this()
+
+
+@pytest.fixture
+def debugfs(host):
+    door = Debugfs(host)
+    try:
+        door.info()
+    except NotReady as error:
+        pytest.skip(error.message)
+    return door
+
+
+@pytest.fixture
+def stub(debugfs):
+    """The virtual board's firmware, as configured at boot."""
+    firmware = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
+    try:
+        firmware.identify()
+    except NotReady as error:
+        pytest.skip(error.message)
+    firmware.reset()
+    yield firmware
+    firmware.reset()
+
+
+@pytest.fixture
+def target_range(host):
+    """The first range that is safe to target."""
+    for region in regions.regions(host):
+        if region.safe:
+            return region.range
+    pytest.skip("no physical range of this machine is safe to target")
+
+
+class Provider:
+    """Our provider, loaded and unloaded at will, with firmware as it shall find it."""
+
+    def __init__(self, host, debugfs, stub):
+        self.debugfs = debugfs
+        self.stub = stub
+        self.file = find_file(host, "smccc_cache")
+
+    def unload(self):
+        subprocess.run(["rmmod", "smccc_cache"], check=False, capture_output=True)
+
+    def try_load(self):
+        """Load it; return what insmod said, or None if it was loaded."""
+        done = subprocess.run(["insmod", self.file.path], capture_output=True, text=True)
+        return done.stderr.strip() if done.returncode else None
+
+    def load(self, *settings):
+        """Load it on firmware with these settings; count and log from here on."""
+        self.unload()
+        self.configure(*settings)
+        said = self.try_load()
+        assert said is None, f"smccc_cache was not loaded: {said}"
+        self.stub.reset(records_only=True)
+
+    def configure(self, *settings):
+        for setting in settings:
+            self.stub.set(parse_setting(setting))
+
+    def call(self, addr, size, **options):
+        """Have the kernel invalidate a range; return the module's record."""
+        record, outcome = self.debugfs.invalidate(Request(addr, size, **options), timeout_s=60)
+        assert not outcome.timed_out
+        return record
+
+
+@pytest.fixture
+def provider(host, debugfs, stub):
+    """Our provider on plain firmware; whatever the test does, it is there afterwards."""
+    if not debugfs.info().framework:
+        pytest.skip("this kernel has no cpu_cache_invalidate_memregion() (Linux 6.19)")
+    if find_file(host, "smccc_cache") is None:
+        pytest.skip("smccc_cache.ko was not built")
+    ours = Provider(host, debugfs, stub)
+    ours.load()
+    yield ours
+    stub.reset()
+    ours.unload()
+    ours.try_load()
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for a condition, bounded; for what another process or CPU brings about."""
+
+    def wait(condition, what, seconds=30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+            time.sleep(0.01)
+
+    return wait
