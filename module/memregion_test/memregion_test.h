@@ -89,8 +89,7 @@ struct invalidate_request {
  * @completed: calls that returned 0 and were really done
  * @vacuous: calls that returned 0 without anybody to do them
  * @interrupted: told to stop before the end
- * @provider: a provider was registered whenever we looked
- * @provider_now: ... when we looked last
+ * @provider: a provider was registered before and after every call
  * @fw_calls: firmware calls (via smccc only, like all that follow)
  * @fw_busy: of those, answered BUSY
  * @fw_rate_limited: of those, answered RATE_LIMITED
@@ -102,7 +101,6 @@ struct invalidate_tally {
 	u64 vacuous;
 	bool interrupted;
 	bool provider;
-	bool provider_now;
 	u64 fw_calls;
 	u64 fw_busy;
 	u64 fw_rate_limited;
@@ -139,19 +137,18 @@ struct run {
 	bool stop;
 };
 
-/* A way returns this for a call that returned 0 but had nobody to do it. */
-#define CALL_VACUOUS	1
-
 /**
  * struct invalidate_way - one way to clean and invalidate a range
  * @name: as in via=
+ * @needs_provider: returns 0, and does nothing, while no provider is registered
  * @prepare: can it be done at all, and what is needed for it; once per request.
  *	     0 or a negative errno; called in the writer's context
- * @call: do it once and say how long that alone took, in ns. 0, %CALL_VACUOUS or a
- *	  negative errno; -EINTR if run_should_stop() ended it half-way
+ * @call: do it once and say how long that alone took, in ns. 0 or a negative errno;
+ *	  -EINTR if run_should_stop() ended it half-way
  */
 struct invalidate_way {
 	const char *name;
+	bool needs_provider;
 	int (*prepare)(struct run *run);
 	int (*call)(const struct run *run, struct invalidate_tally *tally, u64 *ns);
 };

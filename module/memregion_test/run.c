@@ -55,17 +55,36 @@ bool run_should_stop(const struct run *run)
 	return READ_ONCE(run->stop) || signal_pending(current);
 }
 
-/* The tally is kept on the stack, for threads must not share its cache lines. */
+static void tally_call(const struct run *run, struct invalidate_tally *tally, int ret,
+		       bool provider)
+{
+	tally->provider &= provider;
+	if (ret)
+		tally->error = ret;
+	else if (run->request->way->needs_provider && !provider)
+		tally->vacuous++;
+	else
+		tally->completed++;
+}
+
+/*
+ * A success may be nobody's, so we look for a provider between any two calls: the
+ * look after one call is also the look before the next. Every way pays for that, so
+ * that they differ in nothing but the call.
+ *
+ * The tally is kept on the stack, for threads must not share its cache lines.
+ */
 static void work(struct worker *worker)
 {
 	const struct run *run = worker->team->run;
-	struct invalidate_tally tally = { .provider_now = provider_registered() };
+	bool provider_before = provider_registered();
+	struct invalidate_tally tally = { .provider = provider_before };
 	u32 i;
 
-	tally.provider = tally.provider_now;
 	for (i = 0; i < run->request->count && !tally.error; i++) {
-		u64 ns = 0;
+		bool provider_after;
 		int ret = -EINTR;
+		u64 ns = 0;
 
 		if (!run_should_stop(run))
 			ret = run->request->way->call(run, &tally, &ns);
@@ -75,16 +94,12 @@ static void work(struct worker *worker)
 		}
 
 		worker->samples[i] = ns;
-		if (!ret)
-			tally.completed++;
-		else if (ret == CALL_VACUOUS)
-			tally.vacuous++;
-		else
-			tally.error = ret;
+		provider_after = provider_registered();
+		tally_call(run, &tally, ret, provider_before && provider_after);
+		provider_before = provider_after;
 		cond_resched();
 	}
 	worker->nr_samples = i;
-	tally.provider &= provider_registered();
 	worker->tally = tally;
 }
 

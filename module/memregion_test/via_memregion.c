@@ -51,31 +51,22 @@ static int memregion_prepare(struct run *run)
 	return framework_present() ? 0 : -EOPNOTSUPP;
 }
 
-/*
- * With no provider registered the kernel's call returns 0 and does nothing. So a 0
- * counts only between two looks that both found one; the look after this call is
- * also the look before the next.
- */
 static int memregion_call(const struct run *run, struct invalidate_tally *tally, u64 *ns)
 {
 	const struct invalidate_request *request = run->request;
-	bool provider_before = tally->provider_now;
 	u64 start_ns;
 	int ret;
 
 	start_ns = ktime_get_ns();
 	ret = cpu_cache_invalidate_memregion(request->addr, request->size);
 	*ns = ktime_get_ns() - start_ns;
-
-	tally->provider_now = provider_registered();
-	tally->provider &= tally->provider_now;
-	if (!ret && !(provider_before && tally->provider_now))
-		return CALL_VACUOUS;
 	return ret;
 }
 
+/* With no provider registered the kernel's call returns 0 and does nothing. */
 const struct invalidate_way via_memregion = {
 	.name = "memregion",
+	.needs_provider = true,
 	.prepare = memregion_prepare,
 	.call = memregion_call,
 };

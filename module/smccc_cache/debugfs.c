@@ -36,14 +36,15 @@ static int counters_show(struct seq_file *m, void *unused)
 {
 	struct smccc_cache *cache = m->private;
 	struct smccc_cache_counters *counters = &cache->counters;
+	u64 refused = atomic64_read(&cache->refused);
 
-	seq_printf(m, "requests=%lld\n", atomic64_read(&counters->requests));
-	seq_printf(m, "calls=%lld\n", atomic64_read(&counters->calls));
-	seq_printf(m, "busy=%lld\n", atomic64_read(&counters->busy));
-	seq_printf(m, "rate_limited=%lld\n", atomic64_read(&counters->rate_limited));
-	seq_printf(m, "errors=%lld\n", atomic64_read(&counters->errors));
-	seq_printf(m, "waited_ns=%lld\n", atomic64_read(&counters->waited_ns));
-	seq_printf(m, "last_status=%d\n", atomic_read(&counters->last_status));
+	seq_printf(m, "requests=%llu\n", READ_ONCE(counters->requests) + refused);
+	seq_printf(m, "calls=%llu\n", READ_ONCE(counters->calls));
+	seq_printf(m, "busy=%llu\n", READ_ONCE(counters->busy));
+	seq_printf(m, "rate_limited=%llu\n", READ_ONCE(counters->rate_limited));
+	seq_printf(m, "errors=%llu\n", READ_ONCE(counters->errors) + refused);
+	seq_printf(m, "waited_ns=%llu\n", READ_ONCE(counters->waited_ns));
+	seq_printf(m, "last_status=%d\n", READ_ONCE(counters->last_status));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);

@@ -47,28 +47,31 @@ static unsigned int smccc_cache_delay_us(u32 rate_per_s, u32 latency_us)
 	return min(delay_us, SMCCC_CACHE_DELAY_MAX_US);
 }
 
+/* There is one writer, under the lock; a reader sees the old value or the new one. */
+static void count(u64 *counter, u64 more)
+{
+	WRITE_ONCE(*counter, *counter + more);
+}
+
 /* One firmware call, counted. Flags are 0: the operation is done, not rehearsed. */
 static int smccc_cache_try(struct smccc_cache *cache, const struct cc_inval_params *params)
 {
 	struct smccc_cache_counters *counters = &cache->counters;
-	struct arm_smccc_1_2_regs regs = {
-		.a0 = ARM_SMCCC_ARCH_CLEAN_INV_MEMREGION,
-		.a1 = params->addr,
-		.a2 = params->size,
-	};
 	s32 status;
 
 	/* Firmware may keep the CPU for longer than the watchdog likes. */
 	touch_nmi_watchdog();
-	smccc_invoke(cache->fw.conduit, &regs, &regs);
-	status = smccc_status(&regs);
+	cache->args.a1 = params->addr;
+	cache->args.a2 = params->size;
+	smccc_invoke(cache->fw.conduit, &cache->args, &cache->result);
+	status = smccc_status(&cache->result);
 
-	atomic64_inc(&counters->calls);
-	atomic_set(&counters->last_status, status);
+	count(&counters->calls, 1);
+	WRITE_ONCE(counters->last_status, status);
 	if (status == SMCCC_RET_BUSY)
-		atomic64_inc(&counters->busy);
+		count(&counters->busy, 1);
 	else if (status == SMCCC_RET_RATE_LIMITED)
-		atomic64_inc(&counters->rate_limited);
+		count(&counters->rate_limited, 1);
 	return memregion_status_to_errno(status);
 }
 
@@ -77,19 +80,17 @@ static void smccc_cache_wait(struct smccc_cache *cache)
 	u64 start_ns = ktime_get_ns();
 
 	fsleep(cache->delay_us);
-	atomic64_add(ktime_get_ns() - start_ns, &cache->counters.waited_ns);
+	count(&cache->counters.waited_ns, ktime_get_ns() - start_ns);
 }
 
 /*
  * Only BUSY and RATE_LIMITED can pass with time. Each failed try is followed by a
  * sleep, the last one too: the next request then meets a rested firmware.
  */
-static int smccc_cache_invalidate(struct smccc_cache *cache, const struct cc_inval_params *params)
+static int smccc_cache_tries(struct smccc_cache *cache, const struct cc_inval_params *params)
 {
 	unsigned int try;
 	int ret;
-
-	guard(mutex)(&cache->lock);
 
 	for (try = 0; try < SMCCC_CACHE_TRIES; try++) {
 		ret = smccc_cache_try(cache, params);
@@ -103,13 +104,19 @@ static int smccc_cache_invalidate(struct smccc_cache *cache, const struct cc_inv
 static int smccc_cache_wbinv(struct cache_coherency_ops_inst *cci, struct cc_inval_params *params)
 {
 	struct smccc_cache *cache = container_of(cci, struct smccc_cache, cci);
-	int ret = -EINVAL;
+	int ret;
 
-	atomic64_inc(&cache->counters.requests);
-	if (params->size)
-		ret = smccc_cache_invalidate(cache, params);
+	if (!params->size) {
+		atomic64_inc(&cache->refused);
+		return -EINVAL;
+	}
+
+	guard(mutex)(&cache->lock);
+
+	count(&cache->counters.requests, 1);
+	ret = smccc_cache_tries(cache, params);
 	if (ret)
-		atomic64_inc(&cache->counters.errors);
+		count(&cache->counters.errors, 1);
 	return ret;
 }
 
@@ -131,6 +138,7 @@ static int __init smccc_cache_init(void)
 	if (!cache)
 		return -ENOMEM;
 	mutex_init(&cache->lock);
+	cache->args.a0 = ARM_SMCCC_ARCH_CLEAN_INV_MEMREGION;
 	cache->fw = fw;
 	cache->delay_us = smccc_cache_delay_us(smccc_cache_rate_per_s(cache),
 					       smccc_cache_latency_us(cache));
