@@ -87,7 +87,7 @@ class Range:
 
     def overlaps(self, other: Range) -> bool:
         """Whether the two have a byte in common."""
-        return self.addr < other.end and other.addr < self.end
+        return max(self.addr, other.addr) < min(self.end, other.end)
 
 
 def target_range(addr: int, size: int) -> Range:

@@ -48,29 +48,30 @@ def run_bounded(job: Callable[[], bytes], timeout_s: float, grace_s: float = GRA
     Raises what the job raised as OSError, TargetLost when nothing comes back
     within ``grace_s`` of the first signal, OperationFailed if the child dies.
     """
+    interrupts: list[int] = []
+    # Before the fork: the child then has it too, and no Ctrl-C can end either of them.
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     receiver, sender = os.pipe()
     parent = os.getpid()
-    # The child must have its handler before the first Ctrl-C can reach it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
     if child == 0:
         _child(job, sender, parent)
     os.close(sender)
     try:
-        return _supervise(child, receiver, timeout_s, grace_s)
+        data, timed_out = _supervise(child, receiver, interrupts, timeout_s, grace_s)
     finally:
         os.close(receiver)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _reap(child)
+        signal.signal(signal.SIGINT, previous)
+    return Outcome(_unpack(data), timed_out, bool(interrupts))
 
 
 def _child(job: Callable[[], bytes], sender: int, parent: int) -> NoReturn:
     """Do the job and send what came of it; never return into the caller's code."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, lambda _signal, _frame: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         # A parent that is killed must not leave its request running.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
@@ -88,33 +89,32 @@ def _send(sender: int, data: bytes) -> None:
         data = data[os.write(sender, data) :]
 
 
-def _supervise(child: int, receiver: int, timeout_s: float, grace_s: float) -> Outcome:
-    """Collect what the child sends; on timeout or Ctrl-C signal it until it answers."""
-    interrupts: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def _supervise(
+    child: int, receiver: int, interrupts: list[int], timeout_s: float, grace_s: float
+) -> tuple[bytes, bool]:
+    """Collect what the child sends; on timeout or Ctrl-C signal it until it answers.
+
+    Gives the data and whether the time ran out.
+    """
     data = bytearray()
     deadline = time.monotonic() + timeout_s
     stopped_at: float | None = None
     timed_out = False
-    try:
-        while not _receive(receiver, data):
-            now = time.monotonic()
-            if stopped_at is None and (interrupts or now > deadline):
-                stopped_at, timed_out = now, not interrupts
-            if stopped_at is None:
-                continue
-            if now > stopped_at + grace_s or len(interrupts) > _PATIENCE:
-                raise TargetLost(
-                    f"The call never came back: it was {'given up' if timed_out else 'interrupted'}"
-                    f", and {now - stopped_at:.1f} s after the signal to stop there is no answer.",
-                    "Firmware seems to hold a CPU: reset the target.",
-                )
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    return Outcome(_unpack(bytes(data)), timed_out, bool(interrupts))
+    while not _receive(receiver, data):
+        now = time.monotonic()
+        if stopped_at is None and (interrupts or now > deadline):
+            stopped_at, timed_out = now, not interrupts
+        if stopped_at is None:
+            continue
+        if now > stopped_at + grace_s or len(interrupts) > _PATIENCE:
+            raise TargetLost(
+                f"The call never came back: it was {'given up' if timed_out else 'interrupted'}"
+                f", and {now - stopped_at:.1f} s after the signal to stop there is no answer.",
+                "Firmware seems to hold a CPU: reset the target.",
+            )
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGINT)
+    return bytes(data), timed_out
 
 
 def _receive(receiver: int, data: bytearray) -> bool:

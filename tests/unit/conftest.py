@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from fake_machine import FakeModule, Machine
+from hypothesis import settings
 
 from pyctl import debugfs
 from pyctl.cli.main import main
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # How busy the machine is says nothing about a rule.
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
     # The worker forks by design; pytest-xdist has threads of its own in the background.
     config.addinivalue_line("filterwarnings", "ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 

@@ -284,7 +284,7 @@ def stub(machine: Machine, module: FakeModule, monkeypatch, tmp_path) -> type[St
     """A virtual board whose provider is not ours; each request makes three firmware calls."""
     machine.unload_provider(registered=1)
     machine.set_info(raw_calls=1)
-    monkeypatch.setattr(Stub, "log_file", tmp_path / "stub")
+    monkeypatch.setattr(Stub, "log_file", tmp_path / "stub", raising=False)
     Stub.log_file.write_bytes(b"\5\5\0")
 
     def exchange(path, request: bytes) -> bytes:

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib import import_module, util
 
 import click
@@ -232,17 +231,3 @@ def test_the_script_and_the_module_are_the_same_command() -> None:
 def test_json_goes_out_as_one_object(capsys, machine: Machine) -> None:
     assert main(["regions", "--json"], machine.host) == 0
     assert isinstance(json.loads(capsys.readouterr().out), dict)
-
-
-def test_help_is_quick_in_comparison_with_click() -> None:
-    # The bound is generous: the exact ratio is for the benchmark, this notices a lost laziness.
-    def fastest(code: str) -> float:
-        times = []
-        for _round in range(3):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    ours = fastest("from pyctl.cli.main import main; main(['--help'])")
-    assert ours < 2 * fastest("import click")
