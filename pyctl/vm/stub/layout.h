@@ -7,9 +7,11 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
-/* Physical memory.  The host side places what the stub expects to find. */
+/* Physical memory.  The host side places what the stub expects to find.  The base
+ * of RAM is not used: QEMU puts a device tree of its own making there.
+ */
 #define UART_BASE		0x09000000
-#define DTB_BASE		0x40100000	/* below it QEMU has put its own, unpatched */
+#define DTB_BASE		0x40100000
 #define DTB_LIMIT		0x40200000	/* the stub begins here */
 #define STUB_BASE		0x40200000
 #define CONFIG_BASE		0x403f0000

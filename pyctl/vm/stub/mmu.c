@@ -32,10 +32,10 @@
 #define DESC_XN		(1UL << 54)
 #define HCR_E2H		(1UL << 34)
 
-/* Level 1 (1 GiB each), then what the map below needs: two levels for the UART,
- * one for RAM, and one each for the stub and the head of the kernel.
+/* Level 1 (1 GiB each), and what the map below needs: two levels for the UART, one
+ * for RAM, and one each for the device tree, the stub and the head of the kernel.
  */
-#define TABLES 6
+#define TABLES 7
 typedef uint64_t table_t[ENTRIES];
 table_t mmu_root __attribute__((aligned(4096)));
 static table_t pool[TABLES - 1] __attribute__((aligned(4096)));
@@ -101,7 +101,7 @@ void mmu_init(void)
 	uint64_t cpus_end = (uint64_t)&cpus[MAX_CPUS];
 
 	map(UART_BASE, UART_BASE + PAGE, MMU_DEVICE);
-	map(DTB_BASE, DTB_LIMIT, MMU_READ_ONLY);
+	map(RAM_BASE, DTB_LIMIT, MMU_READ_ONLY);
 	map((uint64_t)__text_start, (uint64_t)__text_end, MMU_CODE);
 	map((uint64_t)__text_end, (uint64_t)__rodata_end, MMU_READ_ONLY);
 
