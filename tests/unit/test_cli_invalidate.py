@@ -163,6 +163,7 @@ def test_a_provider_that_goes_away_meanwhile_makes_no_success(
     ended = pyctl(*ARGUMENTS, "--json")
     assert ended.status == 3
     assert ended.json["ok"] is False
+    assert ended.json["provider"]["registered"] is bool(record.get("provider", 1))
 
 
 def test_too_few_firmware_calls_make_no_success(pyctl, module: FakeModule) -> None:

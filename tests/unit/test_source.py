@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -147,6 +148,22 @@ def test_publishing_replaces_a_file_and_leaves_no_part(tmp_path: Path) -> None:
     (build / "a.ko").write_text("new")
     source.publish(build, out)
     assert {p.name: p.read_text() for p in out.iterdir()} == {"a.ko": "new"}
+
+
+def test_a_full_disk_leaves_the_old_module_and_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_source: Path, target: Path) -> None:
+        target.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "a.ko").write_text("new")
+    (tmp_path / "out/a.ko").write_text("old")
+    monkeypatch.setattr(source.shutil, "copyfile", fill)
+    with pytest.raises(OSError, match="No space"):
+        source.publish(tmp_path, tmp_path / "out")
+    assert {p.name: p.read_text() for p in (tmp_path / "out").iterdir()} == {"a.ko": "old"}
 
 
 @pytest.mark.parametrize(
