@@ -101,7 +101,7 @@ void mmu_init(void)
 	uint64_t cpus_end = (uint64_t)&cpus[MAX_CPUS];
 
 	map(UART_BASE, UART_BASE + PAGE, MMU_DEVICE);
-	map(RAM_BASE, DTB_LIMIT, MMU_READ_ONLY);
+	map(DTB_BASE, DTB_LIMIT, MMU_READ_ONLY);
 	map((uint64_t)__text_start, (uint64_t)__text_end, MMU_CODE);
 	map((uint64_t)__text_end, (uint64_t)__rodata_end, MMU_READ_ONLY);
 
