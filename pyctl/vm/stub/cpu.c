@@ -14,10 +14,7 @@
 
 /* Encodings of what Armv8.0 lacks. */
 #define ID_AA64SMFR0	s3_0_c0_c4_5
-#define ID_AA64MMFR3	s3_0_c0_c7_3
 #define SCTLR_EL12	s3_5_c1_c0_0
-#define SCTLR2_EL2	s3_4_c1_c0_3
-#define TCR2_EL2	s3_4_c2_c0_3
 #define HCRX_EL2	s3_4_c1_c2_2
 #define ZCR_EL2		s3_4_c1_c2_0
 #define SMCR_EL2	s3_4_c1_c2_6
@@ -165,10 +162,6 @@ void cpu_open_to_guest(void)
 	write_sysreg(vttbr_el2, 0);
 	write_sysreg(vpidr_el2, read_sysreg(midr_el1));
 	write_sysreg(vmpidr_el2, read_sysreg(mpidr_el1));
-	if (FIELD(ID_AA64MMFR3, 4))
-		write_sysreg(SCTLR2_EL2, 0);
-	if (FIELD(ID_AA64MMFR3, 0))
-		write_sysreg(TCR2_EL2, 0);
 	if (e2h)
 		write_sysreg(SCTLR_EL12, SCTLR_EL1_RESET);
 	else

@@ -8,6 +8,8 @@
  */
 #include "layout.h"
 
+	.file "start.S"		/* or the symbol table names a temporary file */
+
 #define SCTLR_MMU_ON	0x30c5183d	/* RES1 bits, I, SA, C, M */
 #define MAIR		0xff		/* 0: Normal write-back; 1: Device-nGnRnE */
 #define TCR_BASE	0x80803519	/* RES1 bits, inner shareable, WB, 39 bit */
@@ -15,6 +17,11 @@
 #define SPSR_EL1H_DAIF	0x3c5
 #define HCR_RW		(1 << 31)
 #define HCR_E2H_BIT	34
+
+/* Encodings of what Armv8.0 lacks. */
+#define ID_AA64MMFR3_EL1 s3_0_c0_c7_3
+#define TCR2_EL2	s3_4_c2_c0_3
+#define SCTLR2_EL2	s3_4_c1_c0_3
 
 	.section .text.reset, "ax"
 	.global _start
@@ -72,7 +79,15 @@ cpu_reset:
 	 * CPU has used memory uncached; from here on exclusives and so locks work.
 	 */
 mmu_enable:
-	ldr	x0, =MAIR
+	/* Extensions of the two control registers, where they exist: off. */
+	mrs	x0, ID_AA64MMFR3_EL1
+	tst	x0, #0xf
+	b.eq	1f
+	msr	TCR2_EL2, xzr
+1:	tst	x0, #0xf0
+	b.eq	2f
+	msr	SCTLR2_EL2, xzr
+2:	ldr	x0, =MAIR
 	msr	mair_el2, x0
 	adrp	x0, mmu_root
 	msr	ttbr0_el2, x0
