@@ -128,12 +128,14 @@ struct invalidate_result {
  * @request: what to do; constant
  * @conduit: where via smccc calls; constant
  * @line_size: step of via va in bytes; constant
+ * @mapping: the whole range as via va sees it, if one piece holds it; constant
  * @stop: set once by the writer's thread to end the others early
  */
 struct run {
 	const struct invalidate_request *request;
 	enum arm_smccc_conduit conduit;
 	unsigned long line_size;
+	void *mapping;
 	bool stop;
 };
 
@@ -145,12 +147,14 @@ struct run {
  *	     0 or a negative errno; called in the writer's context
  * @call: do it once and say how long that alone took, in ns. 0 or a negative errno;
  *	  -EINTR if run_should_stop() ended it half-way
+ * @finish: undo a successful @prepare; may be missing
  */
 struct invalidate_way {
 	const char *name;
 	bool needs_provider;
 	int (*prepare)(struct run *run);
 	int (*call)(const struct run *run, struct invalidate_tally *tally, u64 *ns);
+	void (*finish)(struct run *run);
 };
 
 void run_invalidate(const struct invalidate_request *request,

@@ -300,7 +300,7 @@ void run_invalidate(const struct invalidate_request *request,
 	samples = kvmalloc_array((size_t)request->count * request->threads, sizeof(*samples),
 				 GFP_KERNEL_ACCOUNT);
 	if (!samples)
-		goto fail;
+		goto finish;
 	workers = kvcalloc(request->threads, sizeof(*workers), GFP_KERNEL_ACCOUNT);
 	if (!workers)
 		goto free_samples;
@@ -310,6 +310,9 @@ void run_invalidate(const struct invalidate_request *request,
 	kvfree(workers);
 free_samples:
 	kvfree(samples);
+finish:
+	if (request->way->finish)
+		request->way->finish(&run);
 fail:
 	if (ret) {
 		result->tally.error = ret;

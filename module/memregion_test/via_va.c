@@ -4,8 +4,8 @@
  * firmware call is meant to beat. Reaches the Point of Coherency only: a cache
  * beyond it does not hear of it.
  *
- * The range is mapped in pieces, so that its size costs no address space, and only
- * the loop over the lines is timed.
+ * A range of one piece is mapped once; a longer one piece by piece in every call, so
+ * that its size costs no address space. Only the loop over the lines is timed.
  */
 #include "config_check.h"
 
@@ -26,29 +26,18 @@
 
 #include "memregion_test.h"
 
-#define PIECE_BYTES	SZ_2M
+#define PIECE_BYTES		SZ_2M
+#define CTR_DMINLINE_SHIFT	16
 
-/* The smallest line of any CPU's data or unified cache: DminLine counts words. */
+/*
+ * The smallest line of any CPU's data or unified cache. Arm DDI 0487, CTR_EL0: bits
+ * 19:16 hold the binary logarithm of its number of words.
+ */
 unsigned long dcache_line_bytes(void)
 {
 	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
 
-	return sizeof(u32) << cpuid_feature_extract_unsigned_field(ctr, CTR_EL0_DminLine_SHIFT);
-}
-
-/* Policy is the caller's business, but what cannot be mapped is refused here. */
-static int va_prepare(struct run *run)
-{
-	const struct invalidate_request *request = run->request;
-	unsigned int bits = min_t(unsigned int, physical_address_bits(), PHYS_MASK_SHIFT);
-	u64 end;
-
-	if (!request->size || check_add_overflow(request->addr, request->size, &end))
-		return -EINVAL;
-	if (end > BIT_ULL(bits))
-		return -EINVAL;
-	run->line_size = dcache_line_bytes();
-	return 0;
+	return sizeof(u32) << cpuid_feature_extract_unsigned_field(ctr, CTR_DMINLINE_SHIFT);
 }
 
 /*
@@ -93,41 +82,59 @@ static u64 piece_size(u64 addr, u64 end)
 	return size;
 }
 
-static int clean_inv_piece(u64 addr, u64 size, unsigned long line_size, u64 *ns)
+static int map_piece(u64 addr, u64 size, void **mapping)
 {
-	unsigned long va;
-	void *mapping;
-	u64 start_ns;
-	int ret;
-
 	/* RAM that ends within a page: there is no mapping that suits both halves. */
 	if (partly_ram(addr, size))
 		return -ENXIO;
-	mapping = memremap(addr, size, MEMREMAP_WB);
-	if (!mapping)
-		return -ENXIO;
-	va = (unsigned long)mapping;
+	*mapping = memremap(addr, size, MEMREMAP_WB);
+	return *mapping ? 0 : -ENXIO;
+}
 
-	start_ns = ktime_get_ns();
-	ret = clean_inv_lines(va, va + size, line_size);
+/* Policy is the caller's business, but what cannot be mapped is refused here. */
+static int va_prepare(struct run *run)
+{
+	const struct invalidate_request *request = run->request;
+	unsigned int bits = min_t(unsigned int, physical_address_bits(), PHYS_MASK_SHIFT);
+	u64 end;
+
+	if (!request->size || check_add_overflow(request->addr, request->size, &end))
+		return -EINVAL;
+	if (end > BIT_ULL(bits))
+		return -EINVAL;
+	run->line_size = dcache_line_bytes();
+	if (piece_size(request->addr, end) < request->size)
+		return 0;
+	return map_piece(request->addr, request->size, &run->mapping);
+}
+
+static int clean_inv_timed(const struct run *run, void *mapping, u64 size, u64 *ns)
+{
+	unsigned long va = (unsigned long)mapping;
+	u64 start_ns = ktime_get_ns();
+	int ret = clean_inv_lines(va, va + size, run->line_size);
+
 	*ns += ktime_get_ns() - start_ns;
-
-	memunmap(mapping);
 	return ret;
 }
 
-static int va_call(const struct run *run, struct invalidate_tally *tally, u64 *ns)
+static int clean_inv_pieces(const struct run *run, u64 *ns)
 {
 	u64 addr = run->request->addr;
 	u64 end = addr + run->request->size;
 
 	while (addr < end) {
 		u64 size = piece_size(addr, end);
+		void *mapping;
 		int ret;
 
 		if (run_should_stop(run))
 			return -EINTR;
-		ret = clean_inv_piece(addr, size, run->line_size, ns);
+		ret = map_piece(addr, size, &mapping);
+		if (ret)
+			return ret;
+		ret = clean_inv_timed(run, mapping, size, ns);
+		memunmap(mapping);
 		if (ret)
 			return ret;
 		addr += size;
@@ -136,8 +143,22 @@ static int va_call(const struct run *run, struct invalidate_tally *tally, u64 *n
 	return 0;
 }
 
+static int va_call(const struct run *run, struct invalidate_tally *tally, u64 *ns)
+{
+	if (run->mapping)
+		return clean_inv_timed(run, run->mapping, run->request->size, ns);
+	return clean_inv_pieces(run, ns);
+}
+
+static void va_finish(struct run *run)
+{
+	if (run->mapping)
+		memunmap(run->mapping);
+}
+
 const struct invalidate_way via_va = {
 	.name = "va",
 	.prepare = va_prepare,
 	.call = va_call,
+	.finish = va_finish,
 };
