@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyctl.debugfs import MOUNT_POINT, TEST_MODULE, Debugfs
 from pyctl.errors import PyctlError
@@ -159,8 +158,8 @@ def _configured(host: Host) -> tuple[str, str]:
 
 def _headers(host: Host) -> Check:
     built = all(_is_built(host, name) for name in MODULES)
-    place = f"/lib/modules/{host.release}/build"
-    if host.path(f"{place}/Makefile").exists():
+    place = host.headers
+    if (place / "Makefile").exists():
         return Check("headers", OK, f"Kernel headers are in {place}.", needed=not built)
     why = f"There are no kernel headers in {place}"
     why += "; the modules are built already." if built else "."
@@ -261,8 +260,3 @@ def _provider(host: Host, info: Info | None, problem: str) -> Check:
         "No provider is registered: the kernel's call would succeed and do nothing.",
         "Run `pyctl load`, unless a check above says why no provider can register.",
     )
-
-
-def default_kdir(host: Host) -> Path:
-    """Where the headers of the running kernel are."""
-    return host.path(f"/lib/modules/{host.release}/build")

@@ -52,6 +52,11 @@ class Host:
         return self.text("/proc/sys/kernel/osrelease") or os.uname().release
 
     @property
+    def headers(self) -> Path:
+        """Where the headers of the running kernel are, if they are installed."""
+        return self.path(f"/lib/modules/{self.release}/build")
+
+    @property
     def is_locked_down(self) -> bool | None:
         """Whether lockdown restricts debugfs and unsigned modules; None if nobody says."""
         state = self.text("/sys/kernel/security/lockdown")

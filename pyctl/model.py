@@ -266,11 +266,12 @@ class Record:
         """From one block of what the file ``invalidate`` gives back."""
         firmware = None
         if "fw_calls" in fields:
+            calls = fields.number("fw_calls")
             firmware = FirmwareCalls(
-                fields.number("fw_calls"),
-                fields.number("fw_busy"),
-                fields.number("fw_rate_limited"),
-                fields.number("fw_last_status"),
+                calls=calls,
+                busy=fields.number("fw_busy"),
+                rate_limited=fields.number("fw_rate_limited"),
+                last_status=fields.number("fw_last_status") if calls else None,
             )
         return cls(
             errno=fields.number("errno"),

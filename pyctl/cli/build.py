@@ -43,11 +43,10 @@ def build(
       pyctl build
       pyctl build --kdir ~/linux --make-arg ARCH=arm64 --make-arg CROSS_COMPILE=aarch64-linux-gnu-
     """
-    from pyctl.doctor import default_kdir
     from pyctl.source import build as build_modules
     from pyctl.source import kernel_release
 
-    headers = kdir or default_kdir(session.host)
+    headers = kdir or session.host.headers
     session.answer["kernel"] = kernel_release(headers)
     session.note(f"Building the modules for {session.answer['kernel']}")
     built = build_modules(

@@ -179,9 +179,9 @@ def _firmware_text(result: Result) -> str:
         return "not involved"
     if firmware is None:
         return "calls cannot be counted with this provider"
-    text = f"{firmware.calls} calls"
+    text = f"calls {firmware.calls}"
     if firmware.busy is not None and firmware.rate_limited is not None:
-        text += f", {firmware.busy} busy, {firmware.rate_limited} rate-limited"
+        text += f", busy {firmware.busy}, rate-limited {firmware.rate_limited}"
     if firmware.last_status is not None:
         text += f", last status {status_name(firmware.last_status)}"
     return text

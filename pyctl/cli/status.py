@@ -93,10 +93,8 @@ def _show_provider(session: Session) -> None:
     counters = debugfs.provider_counters()
     session.answer["counters"] = asdict(counters)
     session.say(
-        f"{'counters':14}  {counters.requests} requests, {counters.calls} firmware calls, "
-        f"{counters.busy} busy, {counters.rate_limited} rate-limited, {counters.errors} errors"
+        f"{'counters':14}  requests {counters.requests}, firmware calls {counters.calls}, "
+        f"busy {counters.busy}, rate-limited {counters.rate_limited}, errors {counters.errors}"
     )
-    session.say(
-        f"{'':14}  waited {counters.waited_ns / 1e6:.1f} ms, "
-        f"last status {status_name(counters.last_status)}"
-    )
+    last = status_name(counters.last_status) if counters.calls else "none"
+    session.say(f"{'':14}  waited {counters.waited_ns / 1e6:.1f} ms, last status {last}")

@@ -57,7 +57,14 @@ def test_a_success_has_all_the_evidence(pyctl, module: FakeModule) -> None:
 def test_the_text_says_the_same_for_people(pyctl, module: FakeModule) -> None:
     ended = pyctl(*ARGUMENTS, "--count", "3")
     assert ended.status == 0
-    for words in ("64K", "3 of 3 calls", "smccc_cache", "3 calls", "median 1 us", "max 2 ms"):
+    for words in (
+        "64K",
+        "3 of 3 calls",
+        "smccc_cache",
+        "calls 3, busy 0",
+        "median 1 us",
+        "max 2 ms",
+    ):
         assert words in ended.out
 
 
@@ -221,6 +228,7 @@ def test_firmware_without_the_function_is_not_ready(pyctl, module: FakeModule) -
     assert ended.status == 3
     assert ended.json["errno"] == "EOPNOTSUPP"
     assert "not announce" in ended.json["error"]
+    assert ended.json["firmware"]["last_status"] is None
 
 
 def test_no_conduit_is_not_ready(pyctl, machine: Machine, module: FakeModule) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_machine import ATTRIBUTES, COUNTERS, TARGET, TARGET_SIZE, Machine
+from fake_machine import ATTRIBUTES, COUNTERS, TARGET, TARGET_SIZE, Machine, lines
 
 NOT_ROOT = "root"
 NOT_MOUNTED = "not mounted"
@@ -127,8 +127,13 @@ def test_status_in_full(pyctl, machine: Machine) -> None:
     assert answer["provider"] == {"registered": True, "name": "smccc_cache"}
     assert answer["counters"] == COUNTERS
     text = pyctl("status").out
-    assert "9 firmware calls" in text
+    assert "firmware calls 9" in text
     assert "20.0 ms" in text
+
+
+def test_status_before_the_first_call_has_no_last_status(pyctl, machine: Machine) -> None:
+    machine.write("/sys/kernel/debug/smccc_cache/counters", lines({**COUNTERS, "calls": 0}))
+    assert "last status none" in pyctl("status").out
 
 
 def test_status_notices_another_build(pyctl, machine: Machine) -> None:
