@@ -16,6 +16,9 @@ from pathlib import Path
 from pyctl.errors import NotReady, OperationFailed, TargetLost
 from pyctl.firmware import parse_settings
 
+# The command of ``warm``, and what a shell says of one that is not there.
+COMMAND = "pytest-item"
+NOT_FOUND = 127
 TOP = Path(__file__).resolve().parents[1]
 # For a test that never ends; a test with a bound of its own sets it by marker.
 TEST_TIMEOUT_S = 120.0
@@ -74,8 +77,14 @@ class VmTarget:
 
         reports, printed = Reports(), bytearray()
         with self.factory.boot(self.spec(item, board), cold=item.config.getoption("cold")) as guest:
-            guest.start(pytest_arguments(nodeid), cwd="/opt/pyctl")
-            guest.follow(Streams(printed.extend, printed.extend, reports.feed), timeout_s)
+            streams = Streams(printed.extend, printed.extend, reports.feed)
+            # A board from a snapshot has the tests collected already, unless
+            # that failed; then pytest over there says why.
+            for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
+                status = guest.run(command, streams, timeout_s=timeout_s, cwd="/opt/pyctl")
+                if status != NOT_FOUND:
+                    break
+                printed.clear()
         return reports.all(), printed.decode(errors="replace")
 
 

@@ -33,11 +33,18 @@ from typing import Any, NoReturn
 from pyctl.vm import channel
 from pyctl.vm.channel import Frame
 
-# Commands that run in a fork of the agent once their module is imported.
-FORKED = {
-    "pyctl": ("pyctl.cli.main", "main"),
-    "pytest": ("pytest", "console_main"),
-}
+
+def _program(module: str, function: str) -> Callable[[list[str]], object]:
+    def run(_arguments: list[str]) -> object:
+        return getattr(sys.modules[module], function)()
+
+    return run
+
+
+# Commands that run in a fork of the agent instead of a new interpreter, by
+# name.  ``preload`` adds those whose module it has imported.
+FORKED: dict[str, Callable[[list[str]], object]] = {}
+_PROGRAMS = {"pyctl": ("pyctl.cli.main", "main"), "pytest": ("pytest", "console_main")}
 _RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
 _RNDRESEEDCRNG = 0x5207
 _READ_BYTES = 32 * 1024
@@ -164,16 +171,15 @@ def become(spec: dict[str, Any], fds: list[int], pty: bool) -> NoReturn:
     argv = spec["argv"]
     try:
         os.chdir(spec.get("cwd") or "/root")
-        module, function = FORKED.get(argv[0], ("", ""))
-        if module in sys.modules:
-            run_forked(argv, sys.modules[module], function)
+        if program := FORKED.get(argv[0]):
+            run_forked(argv, program)
         os.execvpe(argv[0], argv, os.environ)
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def run_forked(argv: list[str], module: Any, function: str) -> NoReturn:
+def run_forked(argv: list[str], program: Callable[[list[str]], object]) -> NoReturn:
     """Run an imported program as if an interpreter had been started for it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -184,7 +190,7 @@ def run_forked(argv: list[str], module: Any, function: str) -> NoReturn:
     sys.argv = list(argv)
     status: Any = 1
     try:
-        status = getattr(module, function)()
+        status = program(argv[1:])
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 - as the interpreter does
@@ -295,13 +301,33 @@ class Agent:
         self.send(Frame.DONE, request)
 
     def preload(self, request: int, data: bytes) -> None:
-        """Import, so that commands need not; then settle memory for many forks."""
-        for name in json.loads(data)["modules"]:
+        """Import, so that commands need not; then settle memory for many forks.
+
+        A ``host`` module goes further: its ``main`` is called and serves from
+        within whatever it has set up.
+        """
+        spec = json.loads(data)
+        for name in spec["modules"]:
             importlib.import_module(name)
-        gc.collect()
-        gc.freeze()
-        scrub_free_memory()
-        self.send(Frame.DONE, request)
+        for name, (module, function) in _PROGRAMS.items():
+            if module in sys.modules:
+                FORKED[name] = _program(module, function)
+
+        def settle() -> None:
+            gc.collect()
+            gc.freeze()
+            scrub_free_memory()
+            self.send(Frame.DONE, request)
+
+        def settle_and_serve() -> NoReturn:
+            settle()
+            self.serve()
+
+        if spec.get("host"):
+            with contextlib.suppress(Exception):
+                importlib.import_module(spec["host"]).main(settle_and_serve)
+            # It could not set itself up; whoever needs it will find out why.
+        settle()
 
     # -- the running command -----------------------------------------------
 
@@ -404,4 +430,5 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name, so that what imports the agent finds this one.
+    importlib.import_module("pyctl.vm.agent").main()

@@ -214,9 +214,12 @@ class Board:
         self.post(Frame.FILES, b"")
         self.wait_for(Frame.DONE, time.monotonic() + BOOT_TIMEOUT_S, "unpack the project's files")
 
-    def preload(self, modules: Sequence[str]) -> None:
-        """Import Python modules in the agent, for commands to inherit."""
-        self.begin(Frame.PRELOAD, {"modules": list(modules)})
+    def preload(self, modules: Sequence[str], host: str | None = None) -> None:
+        """Import Python modules in the agent, for commands to inherit.
+
+        The agent goes on serving from within ``host``'s function ``main``.
+        """
+        self.begin(Frame.PRELOAD, {"modules": list(modules), "host": host})
         self.wait_for(Frame.DONE, time.monotonic() + BOOT_TIMEOUT_S, "import the project")
 
     def start(
@@ -439,7 +442,7 @@ class BoardFactory:
         def make(work: Path) -> None:
             with self._restore(spec, self._base(spec, kernel, qemu)) as board:
                 self._install(board, project, spec)
-                board.preload(READY_MODULES)
+                board.preload(READY_MODULES, host="tests.warm")
                 self._save(board, work)
 
         self.cache.keep_newest("ready", KEPT_SNAPSHOTS)

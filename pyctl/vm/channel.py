@@ -34,7 +34,7 @@ class Frame(enum.IntEnum):
     RESIZE = 5  # JSON: rows, columns of the terminal
     PING = 6
     FILES = 7  # a piece of a tar archive to unpack over /; empty ends it
-    PRELOAD = 8  # JSON: call (module:function to call in the agent before commands fork)
+    PRELOAD = 8  # JSON: modules to import in the agent, host (one to serve from within)
 
     READY = 64  # JSON: nonce, protocol, pid of the agent, release
     STDOUT = 65
