@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tests of the virtual board from outside: each runs `pyctl vm` as a user would."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pyctl.vm.cache import cache_root
+
+TOP = Path(__file__).resolve().parents[2]
+PYCTL = [sys.executable, "-m", "pyctl"]
+# Above everything that the tests wait for on a busy machine.
+PATIENCE_S = 300
+# Every process that a test starts carries it in its environment.
+MARK = "PYCTL_TEST_MARK"
+
+
+class Runner:
+    """Runs `pyctl` in a process of its own, and knows what that leaves behind."""
+
+    def __init__(self):
+        self.mark = uuid.uuid4().hex
+        self.env = dict(os.environ) | {MARK: self.mark}
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen([*PYCTL, *arguments], env=self.env, cwd=TOP, **options)
+
+    def __call__(self, *arguments, **options):
+        """Run to the end; give the completed process with text output."""
+        options = {"capture_output": True, "text": True, "timeout": PATIENCE_S} | options
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run([*PYCTL, *arguments], env=self.env, cwd=TOP, **options)
+
+    def on_board(self, *command, options=(), **more):
+        return self("vm", "run", *options, "--", *command, **more)
+
+    def left_behind(self):
+        """The processes that still carry our mark."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != "zombie":
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def wait_for_child(self, parent, name):
+        """Wait until a process has a descendant of this name; give it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for child in psutil.Process(parent.pid).children(recursive=True):
+                if name in child.name():
+                    return child
+            time.sleep(0.02)
+        raise AssertionError(f"no {name} came up")
+
+
+@pytest.fixture
+def pyctl():
+    """Run `pyctl`; at the end nothing that it started may be left."""
+    runner = Runner()
+    yield runner
+    deadline = time.monotonic() + 10
+    while (left := runner.left_behind()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == [], "processes were left behind"
+
+
+@pytest.fixture
+def private_cache(pyctl, tmp_path_factory):
+    """A cache of the test's own with all that takes long to make, but no snapshots."""
+    assert pyctl.on_board("true").returncode == 0
+    shared = cache_root()
+    # Hard links need the same file system.
+    own = shared / "tmp" / f"private-{pyctl.mark}"
+    own.mkdir()
+    for kind in ("guest", "toolchain", "kernel", "stub", "agent", "modules", "project"):
+        subprocess.run(["cp", "-al", shared / kind, own], check=True)
+    pyctl.env["PYCTL_CACHE"] = str(own)
+    yield own
+    subprocess.run(["rm", "-rf", own], check=True)
