@@ -43,15 +43,33 @@ static int info_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(info);
 
+/* What firmware says now; the kernel asked it once, at boot. */
+static u32 smccc_version_now(enum arm_smccc_conduit conduit)
+{
+	struct arm_smccc_1_2_regs regs = {
+		.a0 = ARM_SMCCC_VERSION_FUNC_ID,
+	};
+
+	if (conduit == SMCCC_CONDUIT_NONE)
+		return arm_smccc_get_version();
+	smccc_invoke(conduit, &regs, &regs);
+	/* Version 1.0 has no such call. */
+	return smccc_status(&regs) < 0 ? ARM_SMCCC_VERSION_1_0 : smccc_status(&regs);
+}
+
 /* A line that is missing is a question that could not be asked. */
 static int attributes_show(struct seq_file *m, void *unused)
 {
-	struct memregion_firmware fw;
+	enum arm_smccc_conduit conduit = arm_smccc_1_1_get_conduit();
+	u32 version = smccc_version_now(conduit);
+	struct memregion_firmware fw = {};
 	unsigned int i;
 
-	memregion_firmware_ask(&fw);
-	seq_printf(m, "smccc_version=0x%x\n", fw.version);
-	seq_printf(m, "conduit=%s\n", smccc_conduit_name(fw.conduit));
+	if (version >= ARM_SMCCC_VERSION_1_1)
+		memregion_firmware_ask(&fw);
+
+	seq_printf(m, "smccc_version=0x%x\n", version);
+	seq_printf(m, "conduit=%s\n", smccc_conduit_name(conduit));
 	if (fw.asked_features) {
 		seq_printf(m, "features_clean_inv=%d\n", fw.features_clean_inv);
 		seq_printf(m, "features_attributes=%d\n", fw.features_attributes);

@@ -82,10 +82,14 @@ static u64 piece_size(u64 addr, u64 end)
 	return size;
 }
 
+/*
+ * Refused is RAM that ends within a page, for no mapping suits both halves, and what
+ * no resource claims: nothing may answer there, and that is an abort, not an error.
+ */
 static int map_piece(u64 addr, u64 size, void **mapping)
 {
-	/* RAM that ends within a page: there is no mapping that suits both halves. */
-	if (partly_ram(addr, size))
+	if (partly_ram(addr, size) ||
+	    region_intersects(addr, size, IORESOURCE_MEM, IORES_DESC_NONE) == REGION_DISJOINT)
 		return -ENXIO;
 	*mapping = memremap(addr, size, MEMREMAP_WB);
 	return *mapping ? 0 : -ENXIO;
