@@ -95,10 +95,10 @@ class Tree:
             path.chmod(mode)
 
 
-def disk_full(error: OSError, what: str, where: Path) -> NotReady:
-    """Turn an out-of-space error into a sentence."""
+def disk_full(what: str, where: Path, why: str) -> NotReady:
+    """Return the error for a disk without space."""
     return NotReady(
-        f"the disk that holds {where} is full: {what} could not be written ({error.strerror})",
+        f"the disk that holds {where} is full: no place for {what} ({why})",
         "free some space, run 'pyctl vm clean', or point PYCTL_CACHE to a larger disk",
     )
 
@@ -169,7 +169,7 @@ class Cache:
                 return self._make(kind, key, what, build)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_full(error, what, self.root) from None
+                raise disk_full(what, self.root, error.strerror) from None
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise NotReady(
                     f"cannot make {what}: {error.filename or self.root}: {error.strerror}",
@@ -193,6 +193,16 @@ class Cache:
             work.rename(final)
         self.say(f"made {what} in {time.monotonic() - started:.1f} s")
         return Entry(kind, key, final)
+
+    def need_space(self, size_bytes: int, what: str) -> None:
+        """Raise NotReady unless the disk has room.
+
+        Asked before large work, for not every tool says so when a disk fills up.
+        """
+        free_bytes = shutil.disk_usage(self._dir("tmp")).free
+        if free_bytes < size_bytes:
+            why = f"{free_bytes >> 20} MiB free, about {size_bytes >> 20} MiB needed"
+            raise disk_full(what, self.root, why)
 
     def entries(self) -> list[Entry]:
         """Return every visible entry, without checking it."""
@@ -271,7 +281,7 @@ class Cache:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_full(error, "the cache", self.root) from None
+                raise disk_full("the cache", self.root, error.strerror) from None
             raise NotReady(
                 f"the cache directory {self.root} cannot be used: {error.strerror}",
                 "set PYCTL_CACHE to a directory that you can write",

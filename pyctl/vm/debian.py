@@ -135,6 +135,7 @@ class Apt:
                 what="fetch the Debian package lists",
                 hint=_NETWORK_HINT,
                 env=_c_locale(),
+                timeout_s=300,
             )
         self._updated = True
 

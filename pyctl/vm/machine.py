@@ -32,7 +32,8 @@ MIN_MEMORY_MIB = 320
 MAX_CPUS = 64
 _KVM_CHECK_EXTENSION = 0xAE03  # include/uapi/linux/kvm.h
 _KVM_CAP_ARM_EL2 = 240
-_CONSOLE_TAIL_LINES = 20
+# Enough for a panic with its call trace.
+_CONSOLE_TAIL_LINES = 50
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from pyctl.errors import NotReady, OperationFailed
 
+# No tool takes as long on any machine of use; one that hangs must not hang us.
+TOOL_TIMEOUT_S = 900.0
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,11 +59,12 @@ def run(
     stdin: str | bytes | None = None,
     cwd: Path | None = None,
     hint: str = "",
+    timeout_s: float = TOOL_TIMEOUT_S,
 ) -> str:
     """Run a tool to its end and return its standard output.
 
     ``what`` completes "could not ...".  Raises OperationFailed with the last
-    lines that the tool printed.
+    lines that the tool printed, or when it takes longer than ``timeout_s``.
     """
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
@@ -76,7 +79,12 @@ def run(
             preexec_fn=die_with_parent(),
         ) as process:
             try:
-                out, err = process.communicate(data)
+                out, err = process.communicate(data, timeout_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise OperationFailed(
+                    f"could not {what}: {argv[0]} did not end within {timeout_s:g} s", hint
+                ) from None
             except BaseException:
                 # Ctrl-C reaches us only, for the child has a session of its own.
                 os.killpg(process.pid, signal.SIGKILL)

@@ -52,6 +52,8 @@ TOOLCHAIN_PACKAGES = (
     "python3-minimal",
     "libpython3-stdlib",
 )
+# What the three take together while they are made.
+_NEEDED_BYTES = 1 << 30
 # Not needed to run Python, pytest, kmod and busybox; it would only be copied
 # into guest memory at every boot.
 _GUEST_LITTER = (
@@ -108,6 +110,7 @@ class Roots:
                     "making the virtual board's roots needs root (device nodes, chroot)",
                     "run the command once as root or with sudo; later runs need no root",
                 )
+            self.cache.need_space(_NEEDED_BYTES, "the virtual board's roots")
             self._apt = Apt(self.cache, host_mirror())
         return self._apt
 

@@ -8,18 +8,26 @@
  * an empty or wrapping range and one beyond the physical address width are
  * INVALID_PARAMETER.  Global firmware looks at the flags only.
  *
- * No cache line is touched.  The virtual board has one coherent view of memory,
- * so a real clean+invalidate would change nothing that anybody could see, and
- * would need the guest's memory mapped here.
+ * QEMU emulates no caches.  What an operation does shows in the window of the
+ * modelled cache (model.c) alone; without one, nothing is touched.
  */
+#include "cache.h"
 #include "cpu.h"
-#include "record.h"
+#include "model.h"
 #include "queue.h"
+#include "record.h"
 #include "smccc.h"
 #include "sysreg.h"
 
 #define FLAG_DRY_RUN	1UL
 #define ATTRIBUTE_GLOBAL 1UL
+
+static uint64_t operations;	/* under state_lock */
+
+uint64_t cache_operations(void)
+{
+	return __atomic_load_n(&operations, __ATOMIC_RELAXED);
+}
 
 static unsigned int physical_address_bits(void)
 {
@@ -53,16 +61,90 @@ static void spend(uint64_t since, uint64_t duration_us)
 		__asm__ volatile("yield");
 }
 
-static int32_t carry_out(const struct call *call, int32_t queued)
-{
+/* How a call is going to end, and whether it operates on the way there. */
+struct verdict {
 	int32_t status;
+	bool operates;
+	bool rides;	/* on an operation that is under way: FAULT_SKIP_QUEUED */
+};
 
-	if (queued != SMCCC_SUCCESS)
-		return queued;
-	status = check_arguments(call);
-	if (status == SMCCC_SUCCESS && !(call->arg[3] & FLAG_DRY_RUN))
+static struct verdict judge(const struct call *call)
+{
+	const struct faults *faults = &call->faults;
+	struct verdict verdict = { .status = queue_take() };
+
+	if (verdict.status != SMCCC_SUCCESS)
+		return verdict;
+	if (fault_hits(faults, FAULT_STATUS)) {
+		verdict.status = (int32_t)faults->parameter[FAULT_STATUS];
+		return verdict;
+	}
+	if (fault_hits(faults, FAULT_RATE_LIMIT))
+		verdict.status = SMCCC_RATE_LIMITED;
+	else if (fault_hits(faults, FAULT_BUSY_INSIDE))
+		verdict.status = SMCCC_BUSY;
+	else
+		verdict.status = check_arguments(call);
+	if (verdict.status == SMCCC_SUCCESS && !(call->arg[3] & FLAG_DRY_RUN)) {
+		verdict.rides = fault_hits(faults, FAULT_SKIP_QUEUED);
+		verdict.operates = !verdict.rides;
+	}
+	return verdict;
+}
+
+/* Clamps an operation to what faults leave of it; false if that is nothing. */
+static bool cover(struct operation *operation, const struct faults *faults, uint64_t line_size)
+{
+	if (fault_hits(faults, FAULT_WRONG_BASE)) {
+		operation->first += faults->parameter[FAULT_WRONG_BASE];
+		operation->last += faults->parameter[FAULT_WRONG_BASE];
+	}
+	if (fault_hits(faults, FAULT_SKIP_SECOND_HALF))
+		operation->last -= (operation->last - operation->first + 1) / 2;
+	if (fault_hits(faults, FAULT_ONLY_BELOW) &&
+	    operation->last >= faults->parameter[FAULT_ONLY_BELOW])
+		operation->last = faults->parameter[FAULT_ONLY_BELOW] - 1;
+	if (fault_hits(faults, FAULT_SKIP_LAST_LINE))
+		operation->last = (operation->last & ~(line_size - 1)) - 1;
+	if (fault_hits(faults, FAULT_SKIP_FIRST_LINE))
+		operation->first = (operation->first | (line_size - 1)) + 1;
+	return operation->first <= operation->last && !fault_hits(faults, FAULT_NOOP);
+}
+
+static void operate(const struct call *call)
+{
+	const struct faults *faults = &call->faults;
+	struct window window = model_window();
+	struct operation operation = {
+		.first = call->arg[1],
+		.last = call->arg[1] + call->arg[2] - 1,
+		.clean = !fault_hits(faults, FAULT_INVALIDATE_ONLY),
+		.invalidate = !fault_hits(faults, FAULT_CLEAN_ONLY),
+		.lose_partial = fault_hits(faults, FAULT_LOSE_PARTIAL),
+	};
+
+	if (!window.line_size)
+		return;
+	if (call->settings.value[KEY_GLOBAL]) {
+		operation.first = window.base;
+		operation.last = window.base + window.size - 1;
+	}
+	if (cover(&operation, faults, window.line_size))
+		model_operate(&operation);
+}
+
+static void carry_out(const struct call *call, struct verdict verdict)
+{
+	fault_stall(call, FAULT_HANG);
+	fault_stall(call, FAULT_HOLD_EARLY);
+	if (verdict.operates) {
+		operate(call);
 		spend(call->entered, call->settings.value[KEY_DURATION_US]);
-	return status;
+	}
+	while (verdict.rides && cache_operations())
+		__asm__ volatile("yield");
+	fault_stall(call, FAULT_HOLD);
+	fault_stall(call, FAULT_LATENCY);
 }
 
 void clean_inv(struct call *call)
@@ -76,31 +158,43 @@ void clean_inv(struct call *call)
 		.mpidr = cpu_affinity(),
 		.entered = call->entered,
 	};
+	struct verdict verdict;
 	uint64_t ticket;
-	int32_t queued;
 
 	lock_acquire(&state_lock);
 	ticket = record_enter(&record);
-	queued = queue_take();
+	verdict = judge(call);
+	operations += verdict.operates;
 	lock_release(&state_lock);
 
-	call_return(call, carry_out(call, queued));
+	carry_out(call, verdict);
+	call_return(call, verdict.status);
 
 	lock_acquire(&state_lock);
+	operations -= verdict.operates;
 	record_leave(ticket, counter_read(), call->x[0]);
 	lock_release(&state_lock);
 }
 
+/* What is advertised, unless a fault says otherwise. */
+static uint64_t advertised(const struct call *call, unsigned int key, enum fault_kind lie)
+{
+	if (fault_hits(&call->faults, lie))
+		return call->faults.parameter[lie];
+	return call->settings.value[key];
+}
+
 void clean_inv_attributes(struct call *call)
 {
-	const uint64_t *value = call->settings.value;
-	int32_t status = (int32_t)value[KEY_ATTRIBUTES_STATUS];
+	int32_t status = (int32_t)advertised(call, KEY_ATTRIBUTES_STATUS, FAULT_STATUS);
 
+	fault_stall(call, FAULT_HANG);
+	fault_stall(call, FAULT_LATENCY);
 	call_return(call, status);
 	if (status != SMCCC_SUCCESS)
 		return;
-	call->x[1] = value[KEY_GLOBAL] ? ATTRIBUTE_GLOBAL : 0;
-	call->x[2] = value[KEY_LATENCY_US];
-	call->x[3] = value[KEY_RATE];
-	call->x[4] = value[KEY_BREAK_EVEN];
+	call->x[1] = advertised(call, KEY_GLOBAL, FAULT_ATTR_GLOBAL) ? ATTRIBUTE_GLOBAL : 0;
+	call->x[2] = advertised(call, KEY_LATENCY_US, FAULT_ATTR_LATENCY_US);
+	call->x[3] = advertised(call, KEY_RATE, FAULT_ATTR_RATE);
+	call->x[4] = advertised(call, KEY_BREAK_EVEN, FAULT_ATTR_BREAK_EVEN);
 }

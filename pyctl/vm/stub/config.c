@@ -9,6 +9,7 @@
  */
 #include "boot.h"
 #include "layout.h"
+#include "mmu.h"
 #include "settings.h"
 
 #define CONFIG_MAGIC	0x31304746434c5450UL
@@ -58,6 +59,7 @@ static const struct config *config_checked(void)
 void config_apply(void)
 {
 	const struct config *config = config_checked();
+	struct settings settings;
 
 	lock_acquire(&state_lock);
 	settings_init();
@@ -71,5 +73,10 @@ void config_apply(void)
 				    "is not allowed", i, key, index, value);
 	}
 	settings_keep();
+	settings_snapshot(&settings);
 	lock_release(&state_lock);
+
+	if (!mmu_map_target(settings.value[KEY_TARGET_BASE], settings.value[KEY_TARGET_SIZE]))
+		boot_refuse("boot configuration: no target range can be at %lx + %lx",
+			    settings.value[KEY_TARGET_BASE], settings.value[KEY_TARGET_SIZE]);
 }

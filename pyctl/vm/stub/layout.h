@@ -18,6 +18,8 @@
 #define CONFIG_SIZE		0x10000
 #define STUB_LIMIT		0x40400000	/* end of the no-map reservation */
 #define KERNEL_BASE		0x40400000
+#define MEDIA_BASE		0x47800000	/* what model.c keeps; no-map, like the stub */
+#define MEDIA_SIZE		0x800000
 #define INITRD_BASE		0x48000000
 
 /* struct cpu: 4 pages, of which the second is never mapped, so that a stack

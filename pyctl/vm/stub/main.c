@@ -54,9 +54,9 @@ static void check_kernel(void)
 	if (image->text_offset != 0 || (image->flags & IMAGE_BIG_ENDIAN))
 		boot_refuse("this kernel Image cannot start at %lx (text offset %lx, flags %lx)",
 			    (uint64_t)KERNEL_BASE, image->text_offset, image->flags);
-	if (image->image_size > INITRD_BASE - KERNEL_BASE)
-		boot_refuse("the kernel needs %lu bytes, but the initramfs begins %lu after it",
-			    image->image_size, (uint64_t)(INITRD_BASE - KERNEL_BASE));
+	if (image->image_size > MEDIA_BASE - KERNEL_BASE)
+		boot_refuse("the kernel needs %lu bytes, but %lu after it firmware's memory begins",
+			    image->image_size, (uint64_t)(MEDIA_BASE - KERNEL_BASE));
 }
 
 static const char *version_name(uint64_t version)
@@ -76,16 +76,17 @@ static const char *version_name(uint64_t version)
 static void introduce(void)
 {
 	struct settings settings;
-	uint64_t queued;
+	uint64_t queued, faults;
 
 	lock_acquire(&state_lock);
 	settings_snapshot(&settings);
 	queued = queue_length();
+	faults = fault_armed();
 	lock_release(&state_lock);
 
 	console_print("stub: pyctl firmware %lu.%lu at EL2, MIDR %lx, conduit %s, smccc %s\n"
 		      "stub: clean_inv %lu attributes %lu global %lu latency_us %lu rate %lu "
-		      "break_even %lu duration_us %lu attributes_status %ld queued %lu\n",
+		      "break_even %lu duration_us %lu attributes_status %ld queued %lu faults %lu\n",
 		      (uint64_t)VENDOR_MAJOR, (uint64_t)VENDOR_MINOR, read_sysreg(midr_el1),
 		      settings.value[KEY_CONDUIT] == CONDUIT_SMC ? "smc" : "hvc",
 		      version_name(settings.value[KEY_SMCCC_VERSION]),
@@ -93,7 +94,7 @@ static void introduce(void)
 		      settings.value[KEY_GLOBAL], settings.value[KEY_LATENCY_US],
 		      settings.value[KEY_RATE], settings.value[KEY_BREAK_EVEN],
 		      settings.value[KEY_DURATION_US],
-		      (int64_t)(int32_t)settings.value[KEY_ATTRIBUTES_STATUS], queued);
+		      (int64_t)(int32_t)settings.value[KEY_ATTRIBUTES_STATUS], queued, faults);
 }
 
 /* Where start.S takes the boot CPU, with the MMU on. */

@@ -5,8 +5,9 @@
  * never a changed byte of the guest.
  *
  * Built once by the boot CPU with the MMU still off (so in memory, where every
- * CPU's table walk finds it), and never changed.  With the map come caches, and
- * with these exclusives: the locks depend on it.
+ * CPU's table walk finds it).  Only the target range comes later, when the boot
+ * configuration has said where it is; nothing is ever taken away.  With the map
+ * come caches, and with these exclusives: the locks depend on it.
  */
 #include <stdbool.h>
 
@@ -34,8 +35,9 @@
 
 /* Level 1 (1 GiB each), and what the map below needs: two levels for the UART, one
  * for RAM, and one each for the device tree, the stub and the head of the kernel.
+ * The target range may need two more for RAM and one for each of its ends.
  */
-#define TABLES 7
+#define TABLES 11
 typedef uint64_t table_t[ENTRIES];
 table_t mmu_root __attribute__((aligned(4096)));
 static table_t pool[TABLES - 1] __attribute__((aligned(4096)));
@@ -114,5 +116,16 @@ void mmu_init(void)
 
 	map(CONFIG_BASE, CONFIG_BASE + CONFIG_SIZE, MMU_READ_ONLY);
 	map(KERNEL_BASE, KERNEL_BASE + PAGE, MMU_READ_ONLY);
+	map(MEDIA_BASE, MEDIA_BASE + MEDIA_SIZE, MMU_DATA);
 	__asm__ volatile("dsb sy" : : : "memory");
+}
+
+bool mmu_map_target(uint64_t base, uint64_t size)
+{
+	if (base < INITRD_BASE || size > TARGET_LIMIT)
+		return false;
+	map(base, base + size, MMU_DATA);
+	/* What was not mapped is in no TLB. */
+	__asm__ volatile("dsb ishst\n\tisb" : : : "memory");
+	return true;
 }

@@ -59,8 +59,7 @@ void psci_version(struct call *call)
 void psci_features(struct call *call)
 {
 	uint32_t fid = (uint32_t)call->arg[1];
-	bool known = ((fid >> FID_OWNER_SHIFT) & FID_OWNER_MASK) == OWNER_STANDARD ||
-		     fid == SMCCC_VERSION;
+	bool known = FID_OWNER(fid) == OWNER_STANDARD || fid == SMCCC_VERSION;
 
 	if (known && smccc_offers(fid, &call->settings))
 		call_return(call, PSCI_SUCCESS);

@@ -2,12 +2,10 @@
 /*
  * One table says which settings exist and which values they take.
  */
+#include "fault.h"
 #include "queue.h"
 #include "settings.h"
 #include "smccc.h"
-
-/* The most that a call may be told to take: ten minutes. */
-#define DURATION_LIMIT_US 600000000UL
 
 static bool is_version(uint64_t value)
 {
@@ -35,6 +33,12 @@ static bool is_duration(uint64_t value)
 	return value <= DURATION_LIMIT_US;
 }
 
+/* Part of a range of pages that mmu.c can map. */
+static bool is_target(uint64_t value)
+{
+	return value % 4096 == 0 && value < 1UL << 39;
+}
+
 /* A signed 32-bit number, sign- or zero-extended. */
 static bool is_status(uint64_t value)
 {
@@ -55,6 +59,8 @@ static const struct setting {
 	[KEY_BREAK_EVEN] = { is_u64, false, 0 },
 	[KEY_DURATION_US] = { is_duration, false, 0 },
 	[KEY_ATTRIBUTES_STATUS] = { is_status, false, SMCCC_SUCCESS },
+	[KEY_TARGET_BASE] = { is_target, true, 0 },
+	[KEY_TARGET_SIZE] = { is_target, true, 0 },
 	[KEY_CONDUIT] = { is_flag, true, CONDUIT_HVC },
 };
 
@@ -67,6 +73,8 @@ bool settings_set(enum settings_when when, uint64_t key, uint64_t index, uint64_
 {
 	if (key == KEY_QUEUED_STATUS && when == AT_BOOT)
 		return index < UINT32_MAX && queue_append((int32_t)value, index + 1);
+	if (key >= KEY_FAULT_KIND)
+		return fault_set(key, index, value);
 	if (key >= SETTING_KEYS || !table[key].allows || index != 0)
 		return false;
 	if (table[key].boot_only && when != AT_BOOT)
@@ -79,6 +87,8 @@ bool settings_set(enum settings_when when, uint64_t key, uint64_t index, uint64_
 
 bool settings_get(uint64_t key, uint64_t index, uint64_t *value)
 {
+	if (key >= KEY_FAULT_KIND)
+		return fault_get(key, index, value);
 	if (key >= SETTING_KEYS || !table[key].allows || index != 0)
 		return false;
 	*value = current.value[key];
@@ -94,14 +104,17 @@ void settings_init(void)
 {
 	for (unsigned int key = 0; key < SETTING_KEYS; key++)
 		current.value[key] = table[key].initial;
+	fault_init();
 }
 
 void settings_keep(void)
 {
 	kept = current;
+	fault_keep();
 }
 
 void settings_restore(void)
 {
 	current = kept;
+	fault_restore();
 }

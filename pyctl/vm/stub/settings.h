@@ -25,8 +25,13 @@
 #define KEY_DURATION_US		0x08U	/* what a call really takes */
 #define KEY_ATTRIBUTES_STATUS	0x09U	/* what ATTRIBUTES answers in x0 */
 #define KEY_QUEUED_STATUS	0x0aU	/* boot only; index = further repeats */
+#define KEY_TARGET_BASE		0x0dU	/* boot only, as is the next: the memory that */
+#define KEY_TARGET_SIZE		0x0eU	/* tests may aim at, which the stub may touch */
 #define KEY_CONDUIT		0x0fU	/* boot only; the one the device tree names */
 #define SETTING_KEYS		0x10U	/* the keys above are below this */
+
+/* The most that a call may be told to take: ten minutes. */
+#define DURATION_LIMIT_US	600000000UL
 
 /* Values by key, so that a copy of it is one call's view of the firmware. */
 struct settings {

@@ -40,16 +40,23 @@ static bool attributes_offered(const struct settings *settings)
 
 static void smccc_version(struct call *call)
 {
-	call_return(call, (int64_t)call->settings.value[KEY_SMCCC_VERSION]);
+	if (fault_hits(&call->faults, FAULT_VERSION))
+		call_return(call, (int32_t)call->faults.parameter[FAULT_VERSION]);
+	else
+		call_return(call, (int64_t)call->settings.value[KEY_SMCCC_VERSION]);
 }
 
 /* DEN0028 7.3: for functions of the Arm architecture service only. */
 static void smccc_arch_features(struct call *call)
 {
+	const struct faults *faults = &call->faults;
 	uint32_t fid = (uint32_t)call->arg[1];
-	bool arch = ((fid >> FID_OWNER_SHIFT) & FID_OWNER_MASK) == OWNER_ARCH;
 
-	if (arch && smccc_offers(fid, &call->settings))
+	if (fault_hits(faults, FAULT_FEATURES_CLEAN_INV))
+		call_return(call, (int32_t)faults->parameter[FAULT_FEATURES_CLEAN_INV]);
+	else if (fault_hits(faults, FAULT_FEATURES_ATTRIBUTES))
+		call_return(call, (int32_t)faults->parameter[FAULT_FEATURES_ATTRIBUTES]);
+	else if (FID_OWNER(fid) == OWNER_ARCH && smccc_offers(fid, &call->settings))
 		call_return(call, SMCCC_SUCCESS);
 	else
 		call_return(call, SMCCC_NOT_SUPPORTED);
@@ -60,32 +67,38 @@ static const struct service {
 	bool (*offered)(const struct settings *settings);
 	void (*handle)(struct call *call);
 	enum counter counter;
+	unsigned int faults;	/* FAULT_ON_* */
 } services[] = {
-	{ SMCCC_VERSION, since_1_1, smccc_version, COUNT_SMCCC_VERSION },
-	{ SMCCC_ARCH_FEATURES, since_1_1, smccc_arch_features, COUNT_ARCH_FEATURES },
-	{ SMCCC_CLEAN_INV, clean_inv_offered, clean_inv, COUNT_CLEAN_INV },
-	{ SMCCC_CLEAN_INV_ATTRIBUTES, attributes_offered, clean_inv_attributes, COUNT_ATTRIBUTES },
+	{ SMCCC_VERSION, since_1_1, smccc_version, COUNT_SMCCC_VERSION, FAULT_ON_VERSION },
+	{ SMCCC_ARCH_FEATURES, since_1_1, smccc_arch_features, COUNT_ARCH_FEATURES,
+	  FAULT_ON_FEATURES },
+	{ SMCCC_CLEAN_INV, clean_inv_offered, clean_inv, COUNT_CLEAN_INV, FAULT_ON_CLEAN_INV },
+	{ SMCCC_CLEAN_INV_ATTRIBUTES, attributes_offered, clean_inv_attributes, COUNT_ATTRIBUTES,
+	  FAULT_ON_ATTRIBUTES },
 
-	{ PSCI_VERSION, always, psci_version, COUNT_NOTHING },
-	{ PSCI_FEATURES, since_1_0, psci_features, COUNT_NOTHING },
-	{ PSCI_CPU_SUSPEND, always, psci_forward, COUNT_NOTHING },
-	{ PSCI_CPU_SUSPEND64, always, psci_forward, COUNT_NOTHING },
-	{ PSCI_CPU_OFF, always, psci_cpu_off, COUNT_NOTHING },
-	{ PSCI_CPU_ON, always, psci_cpu_on, COUNT_NOTHING },
-	{ PSCI_CPU_ON64, always, psci_cpu_on, COUNT_NOTHING },
-	{ PSCI_AFFINITY_INFO, always, psci_forward, COUNT_NOTHING },
-	{ PSCI_AFFINITY_INFO64, always, psci_forward, COUNT_NOTHING },
-	{ PSCI_MIGRATE_INFO_TYPE, always, psci_forward, COUNT_NOTHING },
-	{ PSCI_SYSTEM_OFF, always, psci_forward, COUNT_NOTHING },
-	{ PSCI_SYSTEM_RESET, always, psci_forward, COUNT_NOTHING },
+	{ PSCI_VERSION, always, psci_version, COUNT_NOTHING, 0 },
+	{ PSCI_FEATURES, since_1_0, psci_features, COUNT_NOTHING, 0 },
+	{ PSCI_CPU_SUSPEND, always, psci_forward, COUNT_NOTHING, 0 },
+	{ PSCI_CPU_SUSPEND64, always, psci_forward, COUNT_NOTHING, 0 },
+	{ PSCI_CPU_OFF, always, psci_cpu_off, COUNT_NOTHING, 0 },
+	{ PSCI_CPU_ON, always, psci_cpu_on, COUNT_NOTHING, 0 },
+	{ PSCI_CPU_ON64, always, psci_cpu_on, COUNT_NOTHING, 0 },
+	{ PSCI_AFFINITY_INFO, always, psci_forward, COUNT_NOTHING, 0 },
+	{ PSCI_AFFINITY_INFO64, always, psci_forward, COUNT_NOTHING, 0 },
+	{ PSCI_MIGRATE_INFO_TYPE, always, psci_forward, COUNT_NOTHING, 0 },
+	{ PSCI_SYSTEM_OFF, always, psci_forward, COUNT_NOTHING, 0 },
+	{ PSCI_SYSTEM_RESET, always, psci_forward, COUNT_NOTHING, 0 },
 
-	{ VENDOR_UID, always, vendor_uid, COUNT_NOTHING },
-	{ VENDOR_REVISION, always, vendor_revision, COUNT_NOTHING },
-	{ VENDOR_GET, always, vendor_get, COUNT_NOTHING },
-	{ VENDOR_SET, always, vendor_set, COUNT_NOTHING },
-	{ VENDOR_RESET, always, vendor_reset, COUNT_NOTHING },
-	{ VENDOR_QUEUE, always, vendor_queue, COUNT_NOTHING },
-	{ VENDOR_LOG, always, vendor_log, COUNT_NOTHING },
+	{ VENDOR_UID, always, vendor_uid, COUNT_NOTHING, 0 },
+	{ VENDOR_REVISION, always, vendor_revision, COUNT_NOTHING, 0 },
+	{ VENDOR_GET, always, vendor_get, COUNT_NOTHING, 0 },
+	{ VENDOR_SET, always, vendor_set, COUNT_NOTHING, 0 },
+	{ VENDOR_RESET, always, vendor_reset, COUNT_NOTHING, 0 },
+	{ VENDOR_QUEUE, always, vendor_queue, COUNT_NOTHING, 0 },
+	{ VENDOR_LOG, always, vendor_log, COUNT_NOTHING, 0 },
+	{ VENDOR_MODEL, always, vendor_model, COUNT_NOTHING, 0 },
+	{ VENDOR_MEDIA_READ, always, vendor_media_read, COUNT_NOTHING, 0 },
+	{ VENDOR_MEDIA_WRITE, always, vendor_media_write, COUNT_NOTHING, 0 },
 };
 
 static const struct service *find(uint32_t fid, const struct settings *settings)
@@ -101,13 +114,42 @@ bool smccc_offers(uint32_t fid, const struct settings *settings)
 	return find(fid, settings);
 }
 
+/* The function that a call is for, with the faults it suffers; state_lock held. */
+static const struct service *choose(struct call *call, bool hint)
+{
+	const struct service *service;
+	uint32_t twin = call->fid | FID_SMC64;
+
+	if (call->fid != twin && (twin == SMCCC_CLEAN_INV || twin == SMCCC_CLEAN_INV_ATTRIBUTES)) {
+		fault_select(call, FAULT_ON_ALIAS);
+		if (fault_hits(&call->faults, FAULT_SMC32_ALIAS))
+			call->fid = twin;
+	}
+	service = find(call->fid, &call->settings);
+	if (!service)
+		return NULL;
+	/* Whoever undoes a fault must get through. */
+	if (hint && FID_OWNER(call->fid) != OWNER_VENDOR_HYP) {
+		fault_select(call, FAULT_ON_HINT);
+		if (fault_hits(&call->faults, FAULT_REFUSE_HINT))
+			return NULL;
+	}
+	fault_select(call, service->faults);
+	return service;
+}
+
 void smccc_dispatch(struct frame *frame, unsigned int conduit, unsigned int immediate)
 {
-	struct call call = { .x = frame->x, .conduit = conduit, .entered = counter_read() };
-	const struct service *service = NULL;
-
 	/* The identifier is w0; what is above it is not part of the call. */
-	call.fid = (uint32_t)frame->x[0] & ~FID_SVE_HINT;
+	uint32_t fid = (uint32_t)frame->x[0];
+	const struct service *service = NULL;
+	struct call call;
+
+	call.x = frame->x;
+	call.fid = fid & ~FID_SVE_HINT;
+	call.conduit = conduit;
+	call.entered = counter_read();
+	call.faults.hits = 0;
 	for (unsigned int i = 1; i < sizeof(call.arg) / sizeof(call.arg[0]); i++)
 		call.arg[i] = call.fid & FID_SMC64 ? frame->x[i] : (uint32_t)frame->x[i];
 
@@ -115,14 +157,16 @@ void smccc_dispatch(struct frame *frame, unsigned int conduit, unsigned int imme
 	settings_snapshot(&call.settings);
 	/* Only #0 belongs to the convention. */
 	if (immediate == 0)
-		service = find(call.fid, &call.settings);
+		service = choose(&call, fid & FID_SVE_HINT);
 	record_count(service ? service->counter : COUNT_UNKNOWN);
 	if (conduit != call.settings.value[KEY_CONDUIT])
 		record_count(COUNT_OTHER_CONDUIT);
 	lock_release(&state_lock);
 
-	if (service)
-		service->handle(&call);
-	else
+	if (!service) {
 		call_return(&call, SMCCC_NOT_SUPPORTED);
+		return;
+	}
+	service->handle(&call);
+	fault_clobber(&call, service->faults);
 }

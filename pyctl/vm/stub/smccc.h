@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fault.h"
 #include "frame.h"
 #include "settings.h"
 
@@ -21,6 +22,7 @@
 #define FID_OWNER_SHIFT		24
 #define FID_OWNER_MASK		0x3fU
 #define FID_SVE_HINT		(1U << 16)	/* no part of the function's identity */
+#define FID_OWNER(fid)		((fid) >> FID_OWNER_SHIFT & FID_OWNER_MASK)
 #define FID32(owner, number)	(FID_FAST | (owner) << FID_OWNER_SHIFT | (number))
 #define FID64(owner, number)	(FID32(owner, number) | FID_SMC64)
 
@@ -54,12 +56,15 @@ struct call {
 	unsigned int conduit;	/* CONDUIT_HVC or CONDUIT_SMC */
 	uint64_t entered;	/* CNTPCT */
 	struct settings settings; /* as they were on entry: one call, one truth */
+	struct faults faults;	/* that it suffers, decided on entry too */
 };
 
 /* Results: only what a function defines is written; the rest stays as it was. */
 static inline void call_return(struct call *call, int64_t status)
 {
 	call->x[0] = (uint64_t)status;
+	if (fault_hits(&call->faults, FAULT_X0_GARBAGE))
+		call->x[0] = (uint32_t)status | call->faults.parameter[FAULT_X0_GARBAGE] << 32;
 }
 
 /* Serves the call in the guest's registers. */
@@ -79,7 +84,7 @@ void psci_forward(struct call *call);
 void clean_inv(struct call *call);
 void clean_inv_attributes(struct call *call);
 
-/* vendor.c */
+/* vendor.c and, the last three, model.c */
 void vendor_uid(struct call *call);
 void vendor_revision(struct call *call);
 void vendor_get(struct call *call);
@@ -87,5 +92,8 @@ void vendor_set(struct call *call);
 void vendor_reset(struct call *call);
 void vendor_queue(struct call *call);
 void vendor_log(struct call *call);
+void vendor_model(struct call *call);
+void vendor_media_read(struct call *call);
+void vendor_media_write(struct call *call);
 
 #endif

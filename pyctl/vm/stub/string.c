@@ -3,11 +3,9 @@
  * The two functions that the compiler itself calls for structures.  A word at a
  * time where alignment allows: they are on the path of every call.
  */
-#include <stddef.h>
 #include <stdint.h>
 
-void *memcpy(void *to, const void *from, size_t size);
-void *memset(void *to, int byte, size_t size);
+#include "string.h"
 
 void *memcpy(void *to, const void *from, size_t size)
 {

@@ -3,6 +3,7 @@
  * The vendor calls; vendor.h has their arguments and results.  Every one is
  * done under the state's lock, so that what it returns belongs together.
  */
+#include "model.h"
 #include "psci.h"
 #include "queue.h"
 #include "record.h"
@@ -26,7 +27,7 @@ void vendor_revision(struct call *call)
 
 static bool read_key(uint64_t key, uint64_t index, uint64_t *value)
 {
-	if (key < SETTING_KEYS)
+	if (key < SETTING_KEYS || key >= KEY_FAULT_KIND)
 		return settings_get(key, index, value);
 	if (index != 0)
 		return false;
@@ -91,6 +92,8 @@ void vendor_reset(struct call *call)
 		queue_clear();
 	}
 	lock_release(&state_lock);
+	if (call->arg[1] == RESET_ALL)
+		model_stop();
 	call_return(call, SMCCC_SUCCESS);
 }
 

@@ -17,9 +17,12 @@
 #define VENDOR_RESET	FID64(OWNER_VENDOR_HYP, 3U)	/* what -> status */
 #define VENDOR_QUEUE	FID64(OWNER_VENDOR_HYP, 4U)	/* status, repeat -> status, places */
 #define VENDOR_LOG	FID64(OWNER_VENDOR_HYP, 5U)	/* seq -> status, record in x1-x10 */
+#define VENDOR_MODEL	FID64(OWNER_VENDOR_HYP, 6U)	/* base, size, line size -> status */
+#define VENDOR_MEDIA_READ FID64(OWNER_VENDOR_HYP, 7U)	/* address, length -> status, x1-x8 */
+#define VENDOR_MEDIA_WRITE FID64(OWNER_VENDOR_HYP, 8U)	/* address, length, x3-x10 -> status */
 
 #define VENDOR_MAJOR	1
-#define VENDOR_MINOR	0
+#define VENDOR_MINOR	1
 
 /* VENDOR_RESET: everything as configured at boot with an empty queue, or only
  * counters and log.
