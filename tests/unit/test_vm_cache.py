@@ -82,7 +82,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_recovers(cache):
         fill(work)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(NotReady, match=r"disk .* is full: the thing") as caught:
+    with pytest.raises(NotReady, match=r"disk .* is full: no place for the thing") as caught:
         cache.get("kind", "key", "the thing", full)
     assert "PYCTL_CACHE" in caught.value.hint
     assert cache.get("kind", "key", "the thing", fill)
