@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pyctl import __version__
@@ -23,10 +24,10 @@ from pyctl.model import (
     Fields,
     Info,
     ProviderAttributes,
+    RawRequest,
     Record,
     Request,
     blocks,
-    words,
 )
 from pyctl.worker import Outcome, run_bounded
 
@@ -90,19 +91,41 @@ class Debugfs:
 
         Exists only where memregion_test was loaded with raw_calls=1.
         """
-        pairs = [("fid", function_id)]
-        pairs += [(f"x{number}", value) for number, value in enumerate(arguments, 1)]
-        request = words(pairs) + "\n"
+        request = RawRequest(function_id, tuple(arguments)).text()
         try:
             answer = exchange(self._path(TEST_MODULE, "smccc"), request.encode())
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
-        block = next(blocks(answer.decode(errors="replace")), "")
-        fields = Fields("memregion_test's file smccc", block)
-        if "errno" in fields:
-            why = os.strerror(fields.number("errno"))
-            raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
-        return [fields.number(f"x{number}") for number in range(18)]
+        return _registers(answer, 1)[0]
+
+    def raw_calls(
+        self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float = 0
+    ) -> list[list[int]]:
+        """Make raw SMCCC calls one after the other; gives x0 to x17 of each.
+
+        At least ``interval_s`` seconds lie between two calls. Raises KeyboardInterrupt on a
+        Ctrl-C, OperationFailed where the time runs out between two calls, and TargetLost
+        where one never comes back.
+        """
+        path = self._path(TEST_MODULE, "smccc")
+        lines = [request.text().encode() for request in requests]
+        limit = 1 if interval_s else self.info().max_request_bytes
+
+        def job() -> bytes:
+            answers: list[bytes] = []
+            for write in _joined(lines, limit):
+                if answers:
+                    time.sleep(interval_s)
+                answers.append(exchange(path, write))
+            return b"\n".join(answers)
+
+        try:
+            outcome = run_bounded(job, timeout_s)
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, "smccc", error) from error
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        return _registers(outcome.data, len(requests))
 
     def _path(self, module: str, name: str) -> Path:
         return self.host.path(f"{MOUNT_POINT}/{module}/{name}")
@@ -155,6 +178,36 @@ def unreachable(host: Host, module: str) -> NotReady | None:
     if not host.path(f"/sys/module/{module}").exists():
         return NotReady(f"The module {module} is not loaded.", "Run `pyctl load`.")
     return None
+
+
+def _joined(lines: Sequence[bytes], limit: int) -> Iterator[bytes]:
+    """Put lines together to writes of ``limit`` bytes at most, or of one line."""
+    write = b""
+    for line in lines:
+        if write and len(write) + len(line) > limit:
+            yield write
+            write = b""
+        write += line
+    if write:
+        yield write
+
+
+def _registers(answer: bytes, calls: int) -> list[list[int]]:
+    """x0 to x17 of each of ``calls`` calls, from an answer of the file ``smccc``."""
+    found = []
+    texts = list(blocks(answer.decode(errors="replace")))
+    if len(texts) != calls:
+        raise OperationFailed(
+            f"memregion_test answered {len(texts)} of {calls} raw SMCCC calls.",
+            "Module and pyctl may be of different versions; see `pyctl status`.",
+        )
+    for text in texts:
+        fields = Fields("memregion_test's file smccc", text)
+        if "errno" in fields:
+            why = os.strerror(fields.number("errno"))
+            raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
+        found.append([fields.number(f"x{number}") for number in range(18)])
+    return found
 
 
 def exchange(path: Path, request: bytes) -> bytes:

@@ -179,6 +179,7 @@ class Info:
     raw_calls: bool
     max_count: int
     max_threads: int
+    max_request_bytes: int
 
     @classmethod
     def parse(cls, fields: Fields) -> Info:
@@ -193,6 +194,7 @@ class Info:
             raw_calls=fields.flag("raw_calls"),
             max_count=fields.number("max_count"),
             max_threads=fields.number("max_threads"),
+            max_request_bytes=fields.number("max_request_bytes"),
         )
 
 
@@ -219,6 +221,26 @@ class Request:
     def calls(self) -> int:
         """Calls that the whole request makes if nothing goes wrong."""
         return self.count * self.threads
+
+
+@dataclass(frozen=True)
+class RawRequest:
+    """One SMCCC call for memregion_test's file ``smccc``: ``x`` holds x1 to x17 as far as given.
+
+    Registers that are not given are 0. ``cpu`` None is any CPU.
+    """
+
+    fid: int
+    x: tuple[int, ...] = ()
+    cpu: int | None = None
+
+    def text(self) -> str:
+        """The line that the module reads."""
+        pairs = [("fid", self.fid)]
+        pairs += [(f"x{number}", value) for number, value in enumerate(self.x, 1)]
+        if self.cpu is not None:
+            pairs.append(("cpu", self.cpu))
+        return words(pairs) + "\n"
 
 
 @dataclass(frozen=True)

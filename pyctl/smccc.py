@@ -8,22 +8,30 @@ on both sides.
 
 from __future__ import annotations
 
+from pyctl.errors import UsageError
+from pyctl.model import parse_number
+
 SMCCC_VERSION = 0x8000_0000
 ARCH_FEATURES = 0x8000_0001
 CLEAN_INV_MEMREGION = 0xC000_0005
 CLEAN_INV_MEMREGION_ATTRIBUTES = 0xC000_0006
 
+NOT_SUPPORTED = -1
+NOT_REQUIRED = -2
 RATE_LIMITED = -4
 BUSY = -5
 
 STATUS_NAMES = {
     0: "SUCCESS",
-    -1: "NOT_SUPPORTED",
-    -2: "NOT_REQUIRED",
+    NOT_SUPPORTED: "NOT_SUPPORTED",
+    NOT_REQUIRED: "NOT_REQUIRED",
     -3: "INVALID_PARAMETER",
     RATE_LIMITED: "RATE_LIMITED",
     BUSY: "BUSY",
 }
+
+VERSIONS = {"1.0": 0x1_0000, "1.1": 0x1_0001, "1.2": 0x1_0002}
+"""What SMCCC_VERSION answers, by the version's name."""
 
 VERSION_WITH_FEATURES = 0x1_0001
 """SMCCC 1.1, the first version that has ARCH_FEATURES."""
@@ -38,6 +46,27 @@ def signed32(register: int) -> int:
 def status_name(status: int) -> str:
     """Name of a status as the specification writes it, or the number in words."""
     return STATUS_NAMES.get(status, f"unknown status {status}")
+
+
+def parse_status(text: str) -> int:
+    """A status by its name in DEN0028 (any case), or as a signed 32-bit number.
+
+    Raises UsageError, which lists the names, for everything else.
+    """
+    for status, name in STATUS_NAMES.items():
+        if text.upper() == name:
+            return status
+    try:
+        number = parse_number(text.removeprefix("-"))
+    except UsageError:
+        number = 1 << 32
+    number = -number if text.startswith("-") else number
+    if not -(1 << 31) <= number < 1 << 31:
+        raise UsageError(
+            f"{text!r} is neither the name of a status nor a signed 32-bit number.",
+            f"The names are {', '.join(STATUS_NAMES.values())}.",
+        )
+    return number
 
 
 def version_text(version: int) -> str:

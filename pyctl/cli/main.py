@@ -35,6 +35,12 @@ COMMANDS = {
     "attributes": ("pyctl.cli.attributes", "attributes", "Ask firmware what it offers."),
     "regions": ("pyctl.cli.regions", "regions", "List physical ranges, safe to target or not."),
     "invalidate": ("pyctl.cli.invalidate", "invalidate", "Clean and invalidate a range."),
+    "conformance": (
+        "pyctl.cli.conformance",
+        "conformance",
+        "Check what firmware does, rule by rule.",
+    ),
+    "fault": ("pyctl.cli.fault", "fault", "Make the virtual board's firmware misbehave."),
     "vm": ("pyctl.cli.vm", "vm", "Run commands on a virtual arm64 board."),
 }
 """Name -> module, attribute, short help (equal to the command's own: a test compares them)."""

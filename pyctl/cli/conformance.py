@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pyctl conformance`: what firmware does, rule by rule, and what changed since another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyctl.cli.params import Session, json_option, pass_session
+from pyctl.errors import NotReady, OperationFailed
+
+if TYPE_CHECKING:
+    from pyctl.conformance.run import Finding, Report
+
+SHAPE: dict[str, Any] = {
+    "complete": False,
+    "risky": False,
+    "firmware": None,
+    "kernel": None,
+    "version": None,
+    "date": None,
+    "rules": [],
+}
+
+
+@click.group(short_help="Check what firmware does, rule by rule.", invoke_without_command=True)
+@click.option("--risky", is_flag=True, help="Also give firmware arguments that may be bad.")
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep the results in this file, rule by rule as they come.",
+)
+@json_option(SHAPE)
+@pass_session
+@click.pass_context
+def conformance(ctx: click.Context, session: Session, risky: bool, ledger: Path | None) -> None:
+    """Check the firmware's cache call against its specification, rule by rule.
+
+    A rule passes, fails, is observed (the specification leaves it open) or is not run,
+    with the reason. Only memory that `pyctl regions` marks safe is touched; the module
+    must have been loaded with `pyctl load --raw`. Exit status 1 if a required rule
+    failed, 3 if one could not be run; a recommended rule that fails is a warning.
+
+    \b
+    Examples:
+      pyctl conformance
+      pyctl conformance --ledger firmware-1.4.json --json
+      pyctl conformance diff firmware-1.3.json firmware-1.4.json
+    """
+    if ctx.invoked_subcommand is None:
+        _run(session, risky, ledger)
+
+
+def _run(session: Session, risky: bool, ledger: Path | None) -> None:
+    from pyctl.conformance.identity import identify
+    from pyctl.conformance.ledger import write
+    from pyctl.conformance.machine import Machine
+    from pyctl.conformance.run import RULES, Report, run
+    from pyctl.debugfs import Debugfs
+
+    machine = Machine.open(session.host)
+    session.answer.update(risky=risky, **identify(session.host, Debugfs(session.host).discovery()))
+    if risky:
+        session.note("pyctl: With --risky, firmware also gets:")
+        for rule in RULES:
+            if rule.risky:
+                session.note(f"       {rule.id}: {rule.risky}")
+    report = Report()
+
+    def keep() -> None:
+        if ledger:
+            write(ledger, {key: session.answer[key] for key in SHAPE})
+
+    keep()
+    try:
+        for finding in run(machine, risky, report):
+            session.answer["rules"].append(finding.as_json())
+            _say(session, finding)
+            keep()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Interrupted after {len(report.findings)} of {len(RULES)} rules; "
+            "what is known so far is incomplete and no pass."
+        ) from None
+    session.answer["complete"] = report.complete
+    keep()
+    _conclude(session, report)
+
+
+def _say(session: Session, finding: Finding) -> None:
+    rule, outcome = finding.rule, finding.outcome
+    session.say(f"{rule.id:8}  {rule.severity:11}  {outcome.result:8}  {rule.statement}")
+    session.say(f"{'':8}  {'':11}  {'':8}  -> {outcome.summary}")
+
+
+def _conclude(session: Session, report: Report) -> None:
+    for finding in report.warnings:
+        session.note(f"pyctl: warning: {finding.rule.id}: {finding.outcome.summary}")
+    if report.broken:
+        names = ", ".join(finding.rule.id for finding in report.broken)
+        raise OperationFailed(
+            f"Firmware breaks required rules: {names}.",
+            "The evidence is in the lines of these rules, the registers in --json.",
+        )
+    if report.blocked:
+        first = report.blocked[0]
+        names = ", ".join(finding.rule.id for finding in report.blocked)
+        raise NotReady(
+            f"Required rules could not be run: {names}.",
+            f"{first.rule.id}: {first.outcome.summary}",
+        )
+    session.succeed()
+
+
+@conformance.command(short_help="Compare two ledgers.")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@json_option({"changes": [], "firmware": {"old": None, "new": None}, "complete": None})
+@pass_session
+def diff(session: Session, old: Path, new: Path) -> None:
+    """Say what changed from the ledger OLD to the ledger NEW.
+
+    Exit status 1 if a rule that passed does not pass any more, is missing, or NEW is
+    incomplete; 2 if a file is no ledger.
+
+    \b
+    Example:
+      pyctl conformance diff firmware-1.3.json firmware-1.4.json
+    """
+    from pyctl.conformance.ledger import compare, read
+
+    before, after = read(old), read(new)
+    changes = compare(before, after)
+    session.answer.update(
+        changes=[change.as_json() for change in changes],
+        firmware={"old": before["firmware"], "new": after["firmware"]},
+        complete=after["complete"],
+    )
+    for part in after["firmware"]:
+        was, now = before["firmware"].get(part), after["firmware"][part]
+        if was != now:
+            session.say(f"{part}: {was} -> {now}")
+    for change in changes:
+        mark = "  REGRESSION" if change.is_regression else ""
+        session.say(f"{change.id:8}  {change.old} -> {change.new}{mark}")
+        if change.summary:
+            session.say(f"{'':8}  {change.summary}")
+    if worse := [change.id for change in changes if change.is_regression]:
+        raise OperationFailed(f"No longer passed: {', '.join(worse)}.")
+    if not after["complete"]:
+        raise OperationFailed(f"{new} is incomplete, and incomplete is never a pass.")
+    if not changes:
+        session.say("No rule changed its result.")
+    session.succeed()

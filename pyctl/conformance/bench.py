@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a rule may do to the machine: calls that are paced, counted and remembered.
+
+Everything here is safe on a real board: CLEAN_INV_MEMREGION goes only to a
+range that ``pyctl regions`` calls safe, at the rate that firmware allows, and
+every call that comes back is kept so that the last rules can judge all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Protocol
+
+from pyctl.conformance.rule import Blocked, Call
+from pyctl.model import Range, RawRequest, Record, Request
+from pyctl.smccc import (
+    ARCH_FEATURES,
+    BUSY,
+    CLEAN_INV_MEMREGION,
+    CLEAN_INV_MEMREGION_ATTRIBUTES,
+    RATE_LIMITED,
+    SMCCC_VERSION,
+    VERSION_WITH_FEATURES,
+)
+
+PSCI_FEATURES = 0x8400_000A
+"""DEN0022: says whether SMCCC_VERSION may be called."""
+DRY_RUN = 1
+PASSING = (BUSY, RATE_LIMITED)
+"""Statuses that ask to try again."""
+TRIES = 20
+MAX_BYTES = 1 << 20
+"""Of the largest range that is cleaned and invalidated."""
+PATIENCE_S = 2.5
+"""What the calls of one rule may take, where firmware wants them to be far apart."""
+
+
+REPEATS = 16
+"""Calls of a kind where one might differ from another."""
+
+
+class Access(Protocol):
+    """The machine as the bench sees it; see ``pyctl.conformance.machine``."""
+
+    conduit: str
+    cpus: list[int]
+    """Numbers of the CPUs that are online."""
+    pa_bits: int
+    target: Range | None
+    """Memory that may be cleaned and invalidated."""
+
+    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
+        """Make calls, ``interval_s`` or more apart; x0 to x17 of each."""
+
+    def invalidate(self, request: Request) -> Record:
+        """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+class Bench:
+    """One run's view of firmware: what it said about itself, and every call so far."""
+
+    def __init__(self, access: Access, risky: bool = False) -> None:
+        self.access = access
+        self.risky = risky
+        self.log: list[Call] = []
+
+    # Calls.
+
+    def calls(self, requests: Sequence[RawRequest], interval_s: float = 0) -> list[Call]:
+        """Make calls in this order and remember them."""
+        if self.access.conduit == "none":
+            raise Blocked("The kernel knows no conduit, so firmware cannot be called (DISC-1).")
+        answers = self.access.calls(requests, interval_s)
+        made = [Call(request, tuple(x)) for request, x in zip(requests, answers, strict=True)]
+        self.log += made
+        return made
+
+    def call(self, fid: int, *x: int) -> Call:
+        """Make one call with ``x`` in x1..., on any CPU."""
+        return self.calls([RawRequest(fid, x)])[0]
+
+    def clean_inv(self, requests: Sequence[RawRequest]) -> list[Call]:
+        """CLEAN_INV_MEMREGION calls, as far apart as firmware wants them."""
+        # The call before this one may have been of another rule.
+        self.access.wait(self.interval_s)
+        return self.calls(requests, self.interval_s)
+
+    def settled(self, flags: int) -> list[Call]:
+        """Ask for a clean+invalidate until firmware says neither BUSY nor RATE_LIMITED.
+
+        The last call is the answer, or one more BUSY where it never settled.
+        """
+        made: list[Call] = []
+        while len(made) < self.affordable(TRIES):
+            made += self.clean_inv([self.request(flags)])
+            if made[-1].status not in PASSING:
+                break
+            self.access.wait(min(max(self.latency_us / 1e6, 0.001), 0.1))
+        return made
+
+    def request(self, flags: int = 0, cpu: int | None = None) -> RawRequest:
+        """A clean+invalidate of the first bytes that may be targeted."""
+        target = self.target
+        return RawRequest(CLEAN_INV_MEMREGION, (target.addr, min(4096, target.size), flags), cpu)
+
+    def loop(self, count: int, threads: int = 1, dry_run: bool = False) -> Record:
+        """``count`` calls of each of ``threads`` threads, as fast as the kernel can.
+
+        Each thread stops at the first status other than SUCCESS.
+        """
+        target = self.target
+        self.access.wait(self.interval_s)
+        size = min(target.size, MAX_BYTES)
+        return self.access.invalidate(Request(target.addr, size, "smccc", count, threads, dry_run))
+
+    def affordable(self, calls: int) -> int:
+        """How many of ``calls`` fit into a rule's time, two at least."""
+        if not self.interval_s:
+            return calls
+        return max(2, min(calls, int(PATIENCE_S / self.interval_s)))
+
+    def everywhere(self, request: RawRequest) -> list[RawRequest]:
+        """The request for each CPU in turn, so often that a rare fault shows on few CPUs, too."""
+        cpus = self.access.cpus
+        rounds = max(2, -(-REPEATS // len(cpus)))
+        return [replace(request, cpu=cpu) for _ in range(rounds) for cpu in cpus]
+
+    @property
+    def cpus_text(self) -> str:
+        """The number of CPUs, in words."""
+        count = len(self.access.cpus)
+        return "1 CPU" if count == 1 else f"{count} CPUs"
+
+    # What firmware says of itself.
+
+    @cached_property
+    def version(self) -> int:
+        """SMCCC version as firmware says it now; 1.0 where it cannot say."""
+        if self.call(PSCI_FEATURES, SMCCC_VERSION).status < 0:
+            return 0x1_0000
+        return max(self.call(SMCCC_VERSION).status, 0x1_0000)
+
+    def features(self, fid: int) -> Call:
+        """Ask ARCH_FEATURES for a function."""
+        self.need_features()
+        return self.call(ARCH_FEATURES, fid)
+
+    @cached_property
+    def has_clean_inv(self) -> bool:
+        """Whether CLEAN_INV_MEMREGION is announced."""
+        return self.features(CLEAN_INV_MEMREGION).status >= 0
+
+    @cached_property
+    def has_attributes(self) -> bool:
+        """Whether CLEAN_INV_MEMREGION_ATTRIBUTES is announced."""
+        return self.features(CLEAN_INV_MEMREGION_ATTRIBUTES).status >= 0
+
+    @cached_property
+    def attributes(self) -> Call | None:
+        """What ATTRIBUTES returned with SUCCESS; None if it did not."""
+        if not self.has_attributes:
+            return None
+        call = self.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
+        return call if call.status == 0 else None
+
+    @property
+    def latency_us(self) -> int:
+        """Advertised worst case of a call; 0 where firmware states none."""
+        return self.attributes.x[2] & 0xFFFF_FFFF if self.attributes else 0
+
+    @property
+    def rate_per_s(self) -> int:
+        """Advertised most calls per second; 0 where firmware states none."""
+        return self.attributes.x[3] if self.attributes else 0
+
+    @property
+    def interval_s(self) -> float:
+        """Time between two calls that is safely within the advertised rate."""
+        return 1.25 / self.rate_per_s if self.rate_per_s else 0
+
+    @property
+    def target(self) -> Range:
+        """Memory to clean and invalidate; blocks the rule where that is out of the question."""
+        if not self.has_clean_inv:
+            raise Blocked("Firmware does not announce CLEAN_INV_MEMREGION (DISC-2).")
+        if self.access.target is None:
+            raise Blocked("No memory of this machine is safe to target; see `pyctl regions`.")
+        return self.access.target
+
+    def need_features(self) -> None:
+        """Block the rule where there is nobody to ask for functions."""
+        if self.version < VERSION_WITH_FEATURES:
+            raise Blocked("This SMCCC version has no ARCH_FEATURES (DISC-1).")
+
+    def need_attributes(self) -> None:
+        """Block the rule where there are no attributes to speak of."""
+        if self.attributes is None:
+            raise Blocked("Firmware gave no attributes (DISC-3, DISC-4).")
+
+
+def differing(calls: Sequence[Call], key: Callable[[Call], object]) -> list[Call]:
+    """The first call and the first that differs from it in ``key``; empty if none does."""
+    return next(([calls[0], call] for call in calls if key(call) != key(calls[0])), [])

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rules about finding the functions: what is announced is there, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyctl.conformance.bench import DRY_RUN, PSCI_FEATURES, Bench, differing
+from pyctl.conformance.rule import (
+    ATTRIBUTES_SECTION,
+    CLEAN_INV_SECTION,
+    REQUIRED,
+    WHOLE_SPEC,
+    Call,
+    Outcome,
+    Rule,
+    failed,
+    passed,
+)
+from pyctl.model import RawRequest
+from pyctl.smccc import (
+    ARCH_FEATURES,
+    CLEAN_INV_MEMREGION,
+    CLEAN_INV_MEMREGION_ATTRIBUTES,
+    NOT_SUPPORTED,
+    SMCCC_VERSION,
+    VERSION_WITH_FEATURES,
+    status_name,
+    version_text,
+)
+
+SMC64 = 1 << 30
+SVE_HINT = 1 << 16
+RESERVED_FID_BITS = range(17, 24)
+UNKNOWN_NUMBERS = (0x0ABC, 0x0F0F)
+"""Of the Arm architecture service, far from every function that was ever specified."""
+
+
+def _version(bench: Bench) -> Outcome:
+    if bench.access.conduit == "none":
+        return failed("The kernel found no conduit, so firmware offers no SMCCC 1.1 through PSCI.")
+    text = f"SMCCC {version_text(bench.version)} by {bench.access.conduit}."
+    if bench.version >= VERSION_WITH_FEATURES:
+        return passed(text)
+    return failed(text, [c for c in bench.log if c.request.fid in (PSCI_FEATURES, SMCCC_VERSION)])
+
+
+def _clean_inv(bench: Bench) -> Outcome:
+    call = bench.features(CLEAN_INV_MEMREGION)
+    if call.status >= 0:
+        return passed(f"ARCH_FEATURES gave {call.status}.")
+    return failed(f"ARCH_FEATURES gave {status_name(call.status)}.", [call])
+
+
+def _both(bench: Bench) -> Outcome:
+    pair = [bench.features(CLEAN_INV_MEMREGION), bench.features(CLEAN_INV_MEMREGION_ATTRIBUTES)]
+    operation, attributes = (call.status >= 0 for call in pair)
+    if operation == attributes:
+        return passed("Both are announced." if operation else "Neither is announced.")
+    there, missing = ("operation", "attributes") if operation else ("attributes", "operation")
+    return failed(f"The {there} function is announced, the {missing} function is not.", pair)
+
+
+def _attributes(bench: Bench) -> Outcome:
+    announced = bench.has_attributes
+    call = bench.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
+    text = (
+        f"ATTRIBUTES is {'announced' if announced else 'not announced'} and gave "
+        f"{status_name(call.status)}."
+    )
+    holds = call.status == (0 if announced else NOT_SUPPORTED)
+    return passed(text) if holds else failed(text, [call])
+
+
+def _is_stable(bench: Bench) -> Outcome:
+    bench.need_features()
+    for question in (
+        RawRequest(SMCCC_VERSION),
+        RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,)),
+        RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION_ATTRIBUTES,)),
+    ):
+        made = bench.calls(bench.everywhere(question))
+        if changed := differing(made, lambda call: call.status):
+            return failed("The same question got different answers.", changed)
+    return passed(f"The same in repeated calls and on {bench.cpus_text}.")
+
+
+def _aliases(bench: Bench) -> Outcome:
+    fids = [fid & ~SMC64 for fid in (CLEAN_INV_MEMREGION_ATTRIBUTES, CLEAN_INV_MEMREGION)]
+    return _nobody(bench, fids, "Neither announced nor answered.")
+
+
+def _reserved_bits(bench: Bench) -> Outcome:
+    fids = [
+        fid | 1 << bit
+        for fid in (CLEAN_INV_MEMREGION_ATTRIBUTES, CLEAN_INV_MEMREGION)
+        for bit in RESERVED_FID_BITS
+    ]
+    return _nobody(bench, fids, "No such id is announced or answered.")
+
+
+def _unknown(bench: Bench) -> Outcome:
+    fids = [base | number for base in (0x8000_0000, 0xC000_0000) for number in UNKNOWN_NUMBERS]
+    return _nobody(bench, fids, f"Tried {', '.join(f'0x{fid:x}' for fid in fids)}.")
+
+
+def _nobody(bench: Bench, fids: Sequence[int], summary: str) -> Outcome:
+    """Each of ``fids`` is refused by ARCH_FEATURES and by the call itself."""
+    target = bench.access.target
+    # Should one be taken for the operation, it is a dry run on memory that may be touched.
+    x = (target.addr & 0xFFFF_FFFF, 4096, DRY_RUN) if target else (0, 0, DRY_RUN)
+    requests = [RawRequest(fid, x) for fid in fids]
+    if bench.version >= VERSION_WITH_FEATURES:
+        requests += [RawRequest(ARCH_FEATURES, (fid,)) for fid in fids]
+    wrong = [call for call in bench.calls(requests) if _is_known(call)]
+    if not wrong:
+        return passed(summary)
+    first = wrong[0]
+    if first.request.fid == ARCH_FEATURES:
+        return failed(f"ARCH_FEATURES announces 0x{first.request.x[0]:x}.", wrong)
+    return failed(f"{first}.", wrong)
+
+
+def _is_known(call: Call) -> bool:
+    if call.request.fid == ARCH_FEATURES:
+        return call.status >= 0
+    return call.status != NOT_SUPPORTED
+
+
+def _sve_hint(bench: Bench) -> Outcome:
+    bench.need_attributes()
+    fid = CLEAN_INV_MEMREGION_ATTRIBUTES
+    pair = bench.calls([RawRequest(fid), RawRequest(fid | SVE_HINT)])
+    if pair[0].x[:5] != pair[1].x[:5]:
+        return failed("ATTRIBUTES answers differently with the hint.", pair)
+    request = bench.request(DRY_RUN)
+    hinted = bench.clean_inv([RawRequest(request.fid | SVE_HINT, request.x)])
+    if hinted[0].status == NOT_SUPPORTED:
+        return failed("CLEAN_INV_MEMREGION is refused with the hint.", hinted)
+    return passed("Both functions are answered with and without it.")
+
+
+RULES = (
+    Rule(
+        "DISC-1",
+        REQUIRED,
+        WHOLE_SPEC,
+        "Firmware offers SMCCC 1.1 or later, and says so through PSCI_FEATURES.",
+        _version,
+    ),
+    Rule(
+        "DISC-2",
+        REQUIRED,
+        CLEAN_INV_SECTION,
+        "ARCH_FEATURES announces CLEAN_INV_MEMREGION.",
+        _clean_inv,
+    ),
+    Rule(
+        "DISC-3",
+        REQUIRED,
+        ATTRIBUTES_SECTION,
+        "ARCH_FEATURES announces the operation and its ATTRIBUTES together.",
+        _both,
+    ),
+    Rule(
+        "DISC-4",
+        REQUIRED,
+        ATTRIBUTES_SECTION,
+        "ATTRIBUTES gives SUCCESS where it is announced, else NOT_SUPPORTED.",
+        _attributes,
+    ),
+    Rule(
+        "DISC-5",
+        REQUIRED,
+        WHOLE_SPEC,
+        "Discovery gives the same answers in every call and on every CPU.",
+        _is_stable,
+    ),
+    Rule(
+        "FID-1",
+        REQUIRED,
+        WHOLE_SPEC,
+        "The SMC32 aliases 0x80000005 and 0x80000006 are not these functions.",
+        _aliases,
+    ),
+    Rule(
+        "FID-2",
+        REQUIRED,
+        WHOLE_SPEC,
+        "An id with one of the bits 23:17 set is no function.",
+        _reserved_bits,
+    ),
+    Rule(
+        "FID-3",
+        REQUIRED,
+        WHOLE_SPEC,
+        "The SVE hint (bit 16 of the id) changes no answer.",
+        _sve_hint,
+    ),
+    Rule("FID-4", REQUIRED, WHOLE_SPEC, "Unknown ids give NOT_SUPPORTED.", _unknown),
+)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine under test, for the bench: firmware calls through memregion_test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pyctl.debugfs import Debugfs
+from pyctl.errors import NotReady, OperationFailed
+from pyctl.host import Host
+from pyctl.model import Info, Range, RawRequest, Record, Request
+from pyctl.regions import regions
+
+TIMEOUT_S = 60.0
+"""For what should take a few seconds at most."""
+
+
+class Machine:
+    """A host with memregion_test loaded; see ``bench.Access``."""
+
+    def __init__(self, host: Host, info: Info) -> None:
+        self._debugfs = Debugfs(host)
+        self.conduit = info.conduit
+        self.pa_bits = info.pa_bits
+        self.cpus = online_cpus(host)
+        self.target: Range | None = next((r.range for r in regions(host) if r.safe), None)
+
+    @classmethod
+    def open(cls, host: Host) -> Machine:
+        """The machine, if everything that a run needs is there; NotReady says what is not."""
+        info = Debugfs(host).info()
+        if not info.raw_calls:
+            raise NotReady(
+                "Conformance needs raw SMCCC calls, and memregion_test was loaded without them.",
+                "Run `pyctl unload`, then `pyctl load --raw`.",
+            )
+        return cls(host, info)
+
+    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
+        """See ``bench.Access``."""
+        timeout_s = TIMEOUT_S + len(requests) * interval_s
+        return self._debugfs.raw_calls(requests, timeout_s, interval_s)
+
+    def invalidate(self, request: Request) -> Record:
+        """See ``bench.Access``."""
+        record, outcome = self._debugfs.invalidate(request, TIMEOUT_S)
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        if outcome.timed_out:
+            raise OperationFailed(
+                f"{request.calls} calls of firmware were not done after {TIMEOUT_S:g} s.",
+                "See `pyctl attributes` for the latency that firmware states.",
+            )
+        return record
+
+    def wait(self, seconds: float) -> None:
+        """See ``bench.Access``."""
+        time.sleep(seconds)
+
+
+def online_cpus(host: Host) -> list[int]:
+    """Numbers of the CPUs that are online (``0-3,5``); CPU 0 where the kernel does not say."""
+    text = host.text("/sys/devices/system/cpu/online") or "0"
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Goes through all rules and keeps what came of each, also when it does not come to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyctl.conformance import calls, discovery, questions, registers, timing
+from pyctl.conformance.bench import Access, Bench
+from pyctl.conformance.rule import FAIL, RECOMMENDED, REQUIRED, NotRun, Outcome, Rule
+from pyctl.errors import PyctlError
+
+RULES: tuple[Rule, ...] = (
+    *discovery.RULES,
+    *registers.RULES,
+    *calls.RULES,
+    *timing.RULES,
+    *questions.RULES,
+    *registers.STATUS_RULES,
+)
+"""All rules in the order in which they are run."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule and what came of it."""
+
+    rule: Rule
+    outcome: Outcome
+
+    def as_json(self) -> dict[str, Any]:
+        """One entry of ``rules``."""
+        return {
+            "id": self.rule.id,
+            "severity": self.rule.severity,
+            "section": self.rule.section,
+            "statement": self.rule.statement,
+            "result": self.outcome.result,
+            "evidence": self.outcome.as_json(),
+        }
+
+
+@dataclass
+class Report:
+    """What is known so far; ``complete`` once every rule has had its turn."""
+
+    findings: list[Finding] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def broken(self) -> list[Finding]:
+        """Required rules that failed."""
+        return self._of(REQUIRED)
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """Recommended rules that failed."""
+        return self._of(RECOMMENDED)
+
+    @property
+    def blocked(self) -> list[Finding]:
+        """Required rules that could not be run though they apply."""
+        return [f for f in self.findings if f.outcome.blocked and f.rule.severity == REQUIRED]
+
+    def _of(self, severity: str) -> list[Finding]:
+        return [
+            finding
+            for finding in self.findings
+            if finding.outcome.result == FAIL and finding.rule.severity == severity
+        ]
+
+
+def run(access: Access, risky: bool, report: Report) -> Iterator[Finding]:
+    """Check one rule after the other and add it to ``report``; gives each as it is done.
+
+    An error that is none of firmware's answers ends the run; it names the rule.
+    """
+    bench = Bench(access, risky)
+    for rule in RULES:
+        try:
+            outcome = rule.check(bench)
+        except NotRun as reason:
+            outcome = reason.outcome
+        except PyctlError as error:
+            error.message = f"{rule.id}: {error.message}"
+            raise
+        finding = Finding(rule, outcome)
+        report.findings.append(finding)
+        yield finding
+    report.complete = True

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rules about time: the advertised latency and rate against what is measured.
+
+Time is the rule here, so the bounds are generous and a slow moment of the
+machine alone breaks none of them: the latency counts as exceeded only where it
+was in each of several rounds, by the kernel's clock around the call.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from pyctl.conformance.bench import Bench
+from pyctl.conformance.rule import (
+    ATTRIBUTES_SECTION,
+    OBSERVED,
+    REQUIRED,
+    Blocked,
+    NotRun,
+    Outcome,
+    Rule,
+    failed,
+    observed,
+    passed,
+)
+from pyctl.smccc import RATE_LIMITED
+
+ROUNDS = 3
+CALLS_PER_ROUND = 16
+LATENCY_FACTOR = 2
+LATENCY_SLACK_NS = 1_000_000
+"""For the way into the kernel's clock and back, and an interrupt or two."""
+PACED_CALLS = 400
+BURST_CALLS = 1000
+WINDOW_S = 1.0
+"""After this time without a call a limit per second has nothing left to count."""
+
+
+def _latency(bench: Bench) -> Outcome:
+    bench.need_attributes()
+    if not bench.latency_us:
+        raise NotRun("Firmware states no latency (0).")
+    worst_ns = [_worst_of_round(bench) for _ in range(ROUNDS)]
+    if not all(worst_ns):
+        raise Blocked("Not every round had a call that succeeded.")
+    values: dict[str, Any] = {"advertised_us": bench.latency_us, "worst_ns": worst_ns}
+    text = f"{bench.latency_us} us are advertised; the rounds' worst were " + ", ".join(
+        f"{ns / 1000:.0f}" for ns in worst_ns
+    )
+    bound_ns = LATENCY_FACTOR * bench.latency_us * 1000 + LATENCY_SLACK_NS
+    if min(worst_ns) > bound_ns:
+        return failed(f"{text} us.", **values)
+    return passed(f"{text} us.", **values)
+
+
+def _worst_of_round(bench: Bench) -> int:
+    """The longest of some calls in ns; 0 where none succeeded."""
+    within = int(1_000_000 / bench.latency_us) or 1
+    if not bench.interval_s:
+        return bench.loop(min(CALLS_PER_ROUND, within)).elapsed.max
+    calls = min(bench.affordable(CALLS_PER_ROUND) // ROUNDS + 1, within)
+    return max(bench.loop(1).elapsed.max for _ in range(calls))
+
+
+def _rate(bench: Bench) -> Outcome:
+    bench.need_attributes()
+    if not bench.rate_per_s:
+        raise NotRun("Firmware states no rate (0).")
+    bench.access.wait(WINDOW_S)
+    count = min(bench.rate_per_s, PACED_CALLS) + 2
+    made = bench.clean_inv([bench.request()] * count)
+    text = f"{bench.rate_per_s} calls/s are advertised"
+    for number, call in enumerate(made, 1):
+        if call.status == RATE_LIMITED:
+            return failed(f"{text}; call {number} of a slower sequence was too many.", [call])
+    return passed(f"{text}; {count} calls that came more slowly were all let through.")
+
+
+def _onset(bench: Bench) -> Outcome:
+    bench.need_attributes()
+    bench.access.wait(WINDOW_S)
+    record = bench.loop(burst_calls(bench))
+    calls = record.firmware.calls if record.firmware else 0
+    values: dict[str, Any] = {
+        "advertised_per_s": bench.rate_per_s,
+        "made": calls,
+        "completed": record.completed,
+        "total_ns": record.elapsed.total,
+    }
+    if record.errno == errno.EAGAIN:
+        return observed(f"RATE_LIMITED at call {calls} of a burst.", **values)
+    return observed(f"Not within a burst of {calls} calls.", **values)
+
+
+def burst_calls(bench: Bench) -> int:
+    """Enough calls to exceed the advertised rate within a second, where that can be done."""
+    wanted = 2 * bench.rate_per_s + 10 if bench.rate_per_s else BURST_CALLS
+    if bench.latency_us:
+        wanted = min(wanted, 2_000_000 // bench.latency_us + 2)
+    return min(wanted, BURST_CALLS)
+
+
+RULES = (
+    Rule(
+        "TIME-1",
+        REQUIRED,
+        ATTRIBUTES_SECTION,
+        "No call takes longer than the advertised worst-case latency.",
+        _latency,
+    ),
+    Rule(
+        "RATE-1",
+        REQUIRED,
+        ATTRIBUTES_SECTION,
+        "Calls that keep to the advertised rate are not RATE_LIMITED.",
+        _rate,
+    ),
+    Rule(
+        "RATE-2",
+        OBSERVED,
+        ATTRIBUTES_SECTION,
+        "When a burst of calls begins to be RATE_LIMITED.",
+        _onset,
+    ),
+)
