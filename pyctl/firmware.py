@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pyctl.errors import NotReady, OperationFailed, UsageError
+from pyctl.faults import DURATION_LIMIT_US, KEY_COMMIT, parse_faults, script_words
 from pyctl.model import parse_number
-from pyctl.smccc import STATUS_NAMES, signed32, version_text
+from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32, version_text
 
 RawCall = Callable[[int, Sequence[int]], Sequence[int]]
 """Makes one SMCCC call: function id and x1..., gives x0 to x17."""
 
 U32_LIMIT = (1 << 32) - 1
 U64_LIMIT = (1 << 64) - 1
-DURATION_LIMIT_US = 600_000_000
 LOG_RECORDS = 256
 """CLEAN_INV_MEMREGION calls that the firmware remembers."""
 QUEUE_RUNS = 64
@@ -42,14 +42,15 @@ QUEUE = 0xC600_0004
 LOG = 0xC600_0005
 
 KEY_QUEUED_STATUS = 0x0A
+KEY_TARGET_BASE = 0x0D
+KEY_TARGET_SIZE = 0x0E
 KEY_CONDUIT = 0x0F
 CONDUITS = ("hvc", "smc")
 
 CONFIG_MAGIC = 0x3130_4746_434C_5450
 CONFIG_SIZE = 0x1_0000
 
-_VERSIONS = {"none": 0, "1.0": 0x1_0000, "1.1": 0x1_0001, "1.2": 0x1_0002}
-_STATUSES = {name: status for status, name in STATUS_NAMES.items()}
+_VERSIONS = {"none": 0} | VERSIONS
 
 
 class _Unparsable(Exception):
@@ -87,7 +88,7 @@ class SettingKind:
     help: str
     parse: Callable[[int, str], tuple[Entry, ...]]
     show: Callable[[int], int | str] = int
-    boot_only: bool = False
+    readable: bool = True
 
     @property
     def usage(self) -> str:
@@ -118,27 +119,6 @@ def _version(key: int, text: str) -> tuple[Entry, ...]:
     if text not in _VERSIONS:
         raise _Unparsable(f"It is none of {', '.join(_VERSIONS)}.")
     return (Entry(key, 0, _VERSIONS[text]),)
-
-
-def parse_status(text: str) -> int:
-    """A status by its name in DEN0028 (any case), or as a signed 32-bit number.
-
-    Raises UsageError, which lists the names, for everything else.
-    """
-    status = _STATUSES.get(text.upper())
-    if status is not None:
-        return status
-    try:
-        number = parse_number(text.removeprefix("-"))
-    except UsageError:
-        number = U64_LIMIT
-    number = -number if text.startswith("-") else number
-    if not -(1 << 31) <= number < 1 << 31:
-        raise UsageError(
-            f"{text!r} is neither the name of a status nor a signed 32-bit number.",
-            f"The names are {', '.join(_STATUSES)}.",
-        )
-    return number
 
 
 def parse_queue(text: str) -> list[tuple[int, int]]:
@@ -173,6 +153,13 @@ def _queue(key: int, text: str) -> tuple[Entry, ...]:
     try:
         # The index of an entry counts its further repeats.
         return tuple(Entry(key, n - 1, status & U32_LIMIT) for status, n in parse_queue(text))
+    except UsageError as error:
+        raise _Unparsable(f"{error.message} {error.hint}".strip()) from None
+
+
+def _faults(_key: int, text: str) -> tuple[Entry, ...]:
+    try:
+        return tuple(Entry(*word) for word in script_words(parse_faults(text)))
     except UsageError as error:
         raise _Unparsable(f"{error.message} {error.hint}".strip()) from None
 
@@ -216,7 +203,15 @@ SETTINGS = (
         "S1,S2*N,...",
         "Statuses that the next calls return, by name or number; *N repeats.",
         _queue,
-        boot_only=True,
+        readable=False,
+    ),
+    SettingKind(
+        "fault",
+        KEY_COMMIT,
+        "KIND[:PARAM][@next=N][@every=K][@cpu=C][@call=F],...",
+        "Deliberate misbehaviour; `pyctl fault list` shows the kinds.",
+        _faults,
+        readable=False,
     ),
 )
 
@@ -235,7 +230,7 @@ READINGS = {
 """What can only be read, and its key."""
 
 _KINDS = {kind.name: kind for kind in SETTINGS}
-_KEYS = {kind.name: kind.key for kind in SETTINGS if not kind.boot_only} | READINGS
+_KEYS = {kind.name: kind.key for kind in SETTINGS if kind.readable} | READINGS
 
 
 def _kind(name: str) -> SettingKind:
@@ -286,13 +281,18 @@ def fnv1a_64(data: bytes) -> int:
     return result
 
 
-def boot_blob(settings: Iterable[Setting], conduit: str) -> bytes:
+def boot_blob(settings: Iterable[Setting], conduit: str, target: range = range(0)) -> bytes:
     """The boot configuration for a board whose device tree names ``conduit`` (hvc, smc).
 
     Magic, count, entries of two words, checksum; little endian.  What is not among
-    ``settings`` keeps the stub's default.
+    ``settings`` keeps the stub's default.  ``target`` is the memory that tests may
+    aim at; the stub does not start without.
     """
-    entries = [Entry(KEY_CONDUIT, 0, CONDUITS.index(conduit))]
+    entries = [
+        Entry(KEY_CONDUIT, 0, CONDUITS.index(conduit)),
+        Entry(KEY_TARGET_BASE, 0, target.start),
+        Entry(KEY_TARGET_SIZE, 0, len(target)),
+    ]
     for setting in settings:
         entries.extend(setting.entries)
     blob = struct.pack("<QQ", CONFIG_MAGIC, len(entries))
@@ -379,6 +379,14 @@ class Stub:
             else:
                 self._identified_call(SET, f"set {setting}", entry.key, entry.index, entry.value)
 
+    def get_key(self, key: int, index: int) -> int:
+        """A value by its number, for what is a table."""
+        return self._identified_call(GET, f"read key {key:#x}", key, index)[1]
+
+    def set_key(self, key: int, index: int, value: int) -> None:
+        """Change a value by its number."""
+        self._identified_call(SET, f"set key {key:#x}", key, index, value)
+
     def reset(self, records_only: bool = False) -> None:
         """Zero counters and log; unless ``records_only``, also empty the queue and go back
         to the settings of the boot configuration."""
@@ -407,7 +415,7 @@ class Stub:
         """Everything that can be read, for JSON: ``settings`` and ``readings`` by name."""
         return {
             "settings": {
-                kind.name: kind.show(self.get(kind.name)) for kind in SETTINGS if not kind.boot_only
+                kind.name: kind.show(self.get(kind.name)) for kind in SETTINGS if kind.readable
             },
             "readings": {name: self.get(name) for name in READINGS},
         }

@@ -22,6 +22,9 @@ STUB_ADDR = RAM_BASE + 2 * MIB
 STUB_SIZE = 2 * MIB
 CONFIG_ADDR = STUB_ADDR + STUB_SIZE - 64 * 1024
 KERNEL_ADDR = RAM_BASE + 4 * MIB
+# Where firmware models a cache: memory behind it that no load or store reaches.
+MEDIA_SIZE = 8 * MIB
+MEDIA_ADDR = RAM_BASE + 120 * MIB
 INITRD_ADDR = RAM_BASE + 128 * MIB
 # The range that tests may aim at: reserved, and marked by its compatible string.
 TARGET_SIZE = 16 * MIB
@@ -66,6 +69,7 @@ def patch(blob: bytes, layout: Layout) -> bytes:
     reserved.append(fdt.PropWords("#size-cells", 2))
     reserved.append(fdt.Property("ranges"))
     reserved.append(_region("firmware", STUB_ADDR, STUB_SIZE))
+    reserved.append(_region("firmware-media", MEDIA_ADDR, MEDIA_SIZE))
     reserved.append(_region(TARGET_COMPATIBLE, layout.target_addr, TARGET_SIZE, TARGET_COMPATIBLE))
     tree.root.append(reserved)
     data: bytes = tree.to_dtb(version=17)

@@ -179,7 +179,8 @@ class Machine:
         tree.write_bytes(devicetree.patch(self._qemu_tree(), layout))
         loaders.append((tree, DTB_ADDR))
         config = self.run_dir / "firmware.cfg"
-        config.write_bytes(boot_blob(self.spec.firmware, self.spec.conduit))
+        target = range(layout.target_addr, layout.target_addr + devicetree.TARGET_SIZE)
+        config.write_bytes(boot_blob(self.spec.firmware, self.spec.conduit, target))
         loaders.append((config, CONFIG_ADDR))
         return [
             *("-kernel", str(parts.stub)),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pyctl import firmware
 from pyctl.errors import NotReady, OperationFailed, UsageError
+from pyctl.faults import SLOTS
 from pyctl.firmware import Entry, Stub, boot_blob, parse_queue, parse_setting, parse_settings
 
 STUB_SOURCES = Path(firmware.__file__).parent / "vm" / "stub"
@@ -48,6 +49,13 @@ def unpack(blob: bytes) -> list[Entry]:
         ("attributes_status=NOT_REQUIRED", [(0x09, 0, (1 << 64) - 2)]),
         ("attributes_status=7", [(0x09, 0, 7)]),
         ("status=busy", [(0x0A, 0, 0xFFFF_FFFB)]),
+        (
+            "fault=noop@cpu=1",
+            [
+                *((0x40, 0, 8), (0x41, 0, 0), (0x42, 0, 0), (0x43, 0, 1)),
+                *((0x44, 0, 1), (0x45, 0, 1), (0x46, 0, 1 | 0xFFFE << 32)),
+            ],
+        ),
         (
             "status=BUSY*4,SUCCESS,-77",
             [(0x0A, 3, 0xFFFF_FFFB), (0x0A, 0, 0), (0x0A, 0, 0xFFFF_FFB3)],
@@ -122,9 +130,12 @@ def test_checksum_is_fnv1a_64() -> None:
 
 @pytest.mark.parametrize(("conduit", "number"), [("hvc", 0), ("smc", 1)])
 def test_boot_blob_holds_conduit_and_settings(conduit: str, number: int) -> None:
-    blob = boot_blob(parse_settings(["rate=100", "status=BUSY*2"]), conduit)
+    target = range(0x5F00_0000, 0x6000_0000)
+    blob = boot_blob(parse_settings(["rate=100", "status=BUSY*2"]), conduit, target)
     assert unpack(blob) == [
         Entry(0x0F, 0, number),
+        Entry(0x0D, 0, 0x5F00_0000),
+        Entry(0x0E, 0, 0x100_0000),
         Entry(0x06, 0, 100),
         Entry(0x0A, 1, 0xFFFF_FFFB),
     ]
@@ -132,8 +143,10 @@ def test_boot_blob_holds_conduit_and_settings(conduit: str, number: int) -> None
 
 def test_largest_boot_blob_fits() -> None:
     longest = "status=" + ",".join(["BUSY", "SUCCESS"] * (firmware.QUEUE_RUNS // 2))
-    texts = [f"{kind.name}=1" for kind in firmware.SETTINGS[1:-1]]
-    blob = boot_blob(parse_settings(["smccc=1.1", *texts, longest]), "hvc")
+    faults = "fault=" + ",".join(f"hold@cpu={cpu}" for cpu in range(SLOTS))
+    others = {kind.name for kind in firmware.SETTINGS} - {"smccc", "status", "fault"}
+    texts = [f"{name}=1" for name in others]
+    blob = boot_blob(parse_settings(["smccc=1.1", *texts, longest, faults]), "hvc")
     assert len(blob) <= firmware.CONFIG_SIZE
 
 
@@ -145,19 +158,20 @@ def c_numbers(*names: str) -> dict[str, int]:
 
 
 def test_keys_are_those_of_the_stub() -> None:
-    stub = c_numbers("settings.h", "vendor.h")
-    aliases = {"smccc": "smccc_version", "status": "queued_status"}
+    stub = c_numbers("settings.h", "vendor.h", "fault.h")
+    aliases = {"smccc": "smccc_version", "status": "queued_status", "fault": "fault_commit"}
     for kind in firmware.SETTINGS:
         assert stub[f"KEY_{aliases.get(kind.name, kind.name).upper()}"] == kind.key
     for name in ("log_total", "queue_length", "counter_hz", "cpus_online"):
         assert stub[f"KEY_{name.upper()}"] == firmware.READINGS[name]
     assert stub["KEY_COUNTERS"] == firmware.READINGS["clean_inv_calls"]
     assert stub["KEY_OTHER_CONDUIT"] == firmware.READINGS["other_conduit_calls"]
-    assert stub["KEY_CONDUIT"] == firmware.KEY_CONDUIT
+    for name in ("CONDUIT", "TARGET_BASE", "TARGET_SIZE"):
+        assert stub[f"KEY_{name}"] == getattr(firmware, f"KEY_{name}")
 
 
 def test_limits_are_those_of_the_stub() -> None:
-    stub = c_numbers("settings.c", "queue.c", "record.c", "config.c", "layout.h")
+    stub = c_numbers("settings.h", "queue.c", "record.c", "config.c", "layout.h")
     assert stub["DURATION_LIMIT_US"] == firmware.DURATION_LIMIT_US
     assert stub["RUNS"] == firmware.QUEUE_RUNS
     assert stub["RECORDS"] == firmware.LOG_RECORDS

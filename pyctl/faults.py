@@ -1,0 +1,495 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Deliberate misbehaviour of the virtual board's firmware, as people write it.
+
+A fault is ``KIND[:PARAMETER][@next=N][@every=K][@cpu=C][@call=NAME]``; a script is
+faults separated by commas.  A script is good as a whole or refused as a whole:
+here, before anything is sent, and once more by the firmware, which puts a script
+into force with a single write.  The firmware's table is in pyctl/vm/stub/fault.c;
+tests compare the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pyctl.errors import UsageError
+from pyctl.model import parse_number
+from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32
+
+if TYPE_CHECKING:
+    from pyctl.firmware import Stub
+
+SLOTS = 16
+"""Faults that can be armed at the same time."""
+MAX_CPUS = 64
+DURATION_LIMIT_US = 600_000_000
+_U32_LIMIT = (1 << 32) - 1
+_U64_LIMIT = (1 << 64) - 1
+ANY_CPU = _U64_LIMIT
+
+KEY_KIND = 0x40
+KEY_PARAMETER = 0x41
+KEY_COUNT = 0x42
+KEY_EVERY = 0x43
+KEY_CPU = 0x44
+KEY_CALLS = 0x45
+KEY_COMMIT = 0x46
+KEY_SEEN = 0x47
+KEY_FIRED = 0x48
+
+CALLS = {
+    "clean_inv": 0x01,
+    "attributes": 0x02,
+    "features": 0x04,
+    "version": 0x08,
+    "alias": 0x10,
+    "hint": 0x20,
+}
+"""The calls that a fault can be about."""
+_CLEAN_INV = ("clean_inv",)
+_CACHE = ("clean_inv", "attributes")
+_ALL = (*_CACHE, "features", "version")
+_OPERATION = frozenset({"first", "last", "half", "below", "queued", "base", "partial", "mode"})
+
+Word = tuple[int, int, int]
+"""Key, index (the slot) and value of one SET call or boot configuration entry."""
+
+
+def _none(text: str) -> int:
+    raise UsageError(f"It takes no parameter, not {text!r}.")
+
+
+def _number(minimum: int, limit: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = parse_number(text)
+        if not minimum <= value <= limit:
+            raise UsageError(f"{text!r} is not between {minimum} and {limit}.")
+        return value
+
+    return parse
+
+
+def _offset(text: str) -> int:
+    value = parse_number(text.removeprefix("-"))
+    if not 0 < value < 1 << 63:
+        raise UsageError(f"{text!r} is no distance from the right base.")
+    return -value & _U64_LIMIT if text.startswith("-") else value
+
+
+def _limit(text: str) -> int:
+    calls, slash, window_us = text.partition("/")
+    if not slash:
+        raise UsageError(f"{text!r} is not CALLS/WINDOW_US.")
+    window = _number(1, DURATION_LIMIT_US)(window_us)
+    return _number(1, _U32_LIMIT)(calls) << 32 | window
+
+
+def _status(text: str) -> int:
+    return parse_status(text) & _U64_LIMIT
+
+
+def _version(text: str) -> int:
+    return VERSIONS[text] if text in VERSIONS else _number(0, _U32_LIMIT)(text)
+
+
+def _show_status(value: int) -> str:
+    return STATUS_NAMES.get(signed32(value), str(signed32(value)))
+
+
+def _show_offset(value: int) -> str:
+    return f"-0x{(1 << 64) - value:x}" if value >> 63 else f"0x{value:x}"
+
+
+def _show_limit(value: int) -> str:
+    return f"{value >> 32}/{value & _U32_LIMIT}"
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """Something that the firmware can do wrong.
+
+    ``parameter`` is how it is written in a usage text, empty if there is none;
+    ``initial`` None means that it must be given.  ``decides`` names what two faults
+    cannot both decide for the same call.
+    """
+
+    name: str
+    number: int
+    help: str
+    parameter: str = ""
+    parse: Callable[[str], int] = _none
+    show: Callable[[int], str] = str
+    initial: int | None = 0
+    calls: tuple[str, ...] = _CLEAN_INV
+    usual: tuple[str, ...] = _CLEAN_INV
+    decides: frozenset[str] = field(default=frozenset())
+
+    @property
+    def usage(self) -> str:
+        """``KIND:PARAMETER`` for a help text."""
+        if not self.parameter:
+            return self.name
+        return f"{self.name}:{self.parameter}" if self.initial is None else self._optional()
+
+    def _optional(self) -> str:
+        return f"{self.name}[:{self.parameter}]"
+
+
+def _operation(name: str, number: int, help_text: str, *decides: str) -> FaultKind:
+    return FaultKind(name, number, help_text, decides=frozenset(decides))
+
+
+def _attribute(name: str, number: int, what: str, limit: int = _U64_LIMIT) -> FaultKind:
+    return FaultKind(
+        name,
+        number,
+        f"ATTRIBUTES lies about {what}.",
+        "N",
+        _number(0, limit),
+        initial=None,
+        calls=("attributes",),
+        usual=("attributes",),
+    )
+
+
+def _features(name: str, number: int, what: str) -> FaultKind:
+    return FaultKind(
+        name,
+        number,
+        f"ARCH_FEATURES answers S for {what}, whatever is true.",
+        "S",
+        _status,
+        _show_status,
+        None,
+        ("features",),
+        ("features",),
+    )
+
+
+def _time(name: str, number: int, help_text: str) -> FaultKind:
+    return FaultKind(name, number, help_text, "US", _number(0, DURATION_LIMIT_US))
+
+
+KINDS = (
+    FaultKind(
+        "status",
+        1,
+        "Return status S (name or number) and do nothing.",
+        "S",
+        _status,
+        _show_status,
+        None,
+        _CACHE,
+        _CLEAN_INV,
+        frozenset({"status"}),
+    ),
+    FaultKind(
+        "latency",
+        2,
+        "Take this much longer, in us.",
+        "US",
+        _number(0, DURATION_LIMIT_US),
+        initial=None,
+        calls=_CACHE,
+        decides=frozenset({"time"}),
+    ),
+    FaultKind("hang", 3, "Never return.", calls=_CACHE, decides=frozenset({"status", "time"})),
+    _time("hold_early", 4, "Stay inside before the operation: this long, or until cleared."),
+    _time("hold", 5, "Stay inside after the operation: this long, or until cleared."),
+    FaultKind(
+        "rate_limit",
+        6,
+        "RATE_LIMITED after so many calls in a window of time.",
+        "CALLS/WINDOW_US",
+        _limit,
+        _show_limit,
+        None,
+    ),
+    _operation("busy_inside", 7, "BUSY while another CPU is inside.", "queued"),
+    _operation("noop", 8, "SUCCESS without doing anything.", *_OPERATION),
+    _operation("skip_first_line", 9, "Leave the first line out.", "first"),
+    _operation("skip_last_line", 10, "Leave the last line out.", "last"),
+    _operation("skip_second_half", 11, "Leave the second half out.", "half"),
+    FaultKind(
+        "only_below",
+        12,
+        "Cover only what lies below an address (4 GiB).",
+        "ADDR",
+        _number(1, _U64_LIMIT),
+        hex,
+        1 << 32,
+        decides=frozenset({"below"}),
+    ),
+    _operation(
+        "skip_queued", 13, "Of two calls at once carry out only the first; both succeed.", "queued"
+    ),
+    FaultKind(
+        "wrong_base",
+        14,
+        "Operate this far from the right place (4K), in bytes, also negative.",
+        "BYTES",
+        _offset,
+        _show_offset,
+        4096,
+        decides=frozenset({"base"}),
+    ),
+    _operation(
+        "lose_partial", 15, "Lose the dirty bytes of a line that is covered in part.", "partial"
+    ),
+    _operation("clean_only", 16, "Clean without invalidating.", "mode"),
+    _operation("invalidate_only", 17, "Invalidate without cleaning.", "mode"),
+    FaultKind(
+        "x0_garbage",
+        18,
+        "Return this in the upper half of x0.",
+        "VALUE",
+        _number(0, _U32_LIMIT),
+        hex,
+        0xDEAD_BEEF,
+        _ALL,
+        _CACHE,
+    ),
+    FaultKind(
+        "clobber_x1_x3", 19, "Do not preserve x1-x3.", calls=("clean_inv", "features", "version")
+    ),
+    FaultKind("clobber_x4_x17", 20, "Do not preserve x4-x17.", calls=_ALL, usual=_CACHE),
+    FaultKind("clobber_simd", 21, "Do not preserve v0-v31.", calls=_ALL, usual=_CACHE),
+    _attribute("attr_global", 22, "being global (0, 1)", 1),
+    _attribute("attr_latency_us", 23, "its worst-case latency, in us"),
+    _attribute("attr_rate", 24, "its most calls per second"),
+    _attribute("attr_break_even", 25, "its break-even size, in bytes"),
+    FaultKind(
+        "version",
+        26,
+        "SMCCC_VERSION answers V, whatever is offered.",
+        "V",
+        _version,
+        hex,
+        None,
+        ("version",),
+        ("version",),
+    ),
+    _features("features_clean_inv", 27, "CLEAN_INV_MEMREGION"),
+    _features("features_attributes", 28, "its ATTRIBUTES function"),
+    FaultKind(
+        "smc32_alias",
+        29,
+        "Answer the cache calls under their SMC32 numbers, too.",
+        calls=("alias",),
+        usual=("alias",),
+    ),
+    FaultKind(
+        "refuse_sve",
+        30,
+        "NOT_SUPPORTED for any function id with the SVE hint.",
+        calls=("hint",),
+        usual=("hint",),
+    ),
+)
+_KINDS = {kind.name: kind for kind in KINDS}
+_NUMBERS = {kind.number: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: what, and on which calls.
+
+    ``count`` is the most times that it happens (0: no limit), ``every`` k stands for
+    every k-th call, ``cpu`` for one CPU as QEMU numbers them (None: any).
+    """
+
+    kind: FaultKind
+    parameter: int
+    count: int = 0
+    every: int = 1
+    cpu: int | None = None
+    calls: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = self.kind.name
+        if self.kind.parameter:
+            text += f":{self.kind.show(self.parameter)}"
+        text += f"@next={self.count}" if self.count else ""
+        text += f"@every={self.every}" if self.every > 1 else ""
+        text += f"@cpu={self.cpu}" if self.cpu is not None else ""
+        if self.calls != self.kind.usual:
+            text += f"@call={'+'.join(self.calls)}"
+        return text
+
+    def contradicts(self, other: Fault) -> bool:
+        """Whether both decide the same thing for a call that may meet both."""
+        same_cpu = self.cpu == other.cpu or None in (self.cpu, other.cpu)
+        if not same_cpu or not set(self.calls) & set(other.calls):
+            return False
+        return self.kind is other.kind or bool(self.kind.decides & other.kind.decides)
+
+    def words(self, slot: int) -> list[Word]:
+        """What the firmware gets, the commit excepted."""
+        return [
+            (KEY_KIND, slot, self.kind.number),
+            (KEY_PARAMETER, slot, self.parameter),
+            (KEY_COUNT, slot, self.count),
+            (KEY_EVERY, slot, self.every),
+            (KEY_CPU, slot, ANY_CPU if self.cpu is None else affinity(self.cpu)),
+            (KEY_CALLS, slot, sum(CALLS[name] for name in self.calls)),
+        ]
+
+
+def affinity(cpu: int) -> int:
+    """MPIDR affinity of a CPU of the virtual board: 16 to a cluster, for the GICv3."""
+    return cpu % 16 | cpu // 16 << 8
+
+
+def cpu_of(mpidr: int) -> int:
+    """The reverse of ``affinity``."""
+    return (mpidr & 0xFF) + 16 * (mpidr >> 8 & 0xFF)
+
+
+def parse_fault(text: str) -> Fault:
+    """One fault; UsageError says what is wrong with it."""
+    head, *qualifiers = text.strip().split("@")
+    name, colon, parameter = head.partition(":")
+    if name not in _KINDS:
+        raise UsageError(f"There is no fault {name!r}.", f"There are {', '.join(_KINDS)}.")
+    kind = _KINDS[name]
+    try:
+        values: dict[str, int | tuple[str, ...]] = {}
+        for qualifier in qualifiers:
+            key, value = _qualifier(kind, qualifier)
+            if key in values:
+                raise UsageError(f"@{qualifier.partition('=')[0]} is given twice.")
+            values[key] = value
+        if colon:
+            number = kind.parse(parameter)
+        elif kind.initial is None:
+            raise UsageError("It needs a parameter.")
+        else:
+            number = kind.initial
+    except UsageError as error:
+        raise UsageError(
+            f"The fault {text.strip()!r} makes no sense. {error.message}",
+            f"Write {kind.usage}[@next=N][@every=K][@cpu=C][@call={'|'.join(kind.calls)}].",
+        ) from None
+    return Fault(kind, number, **{"calls": kind.usual} | values)  # type: ignore[arg-type]
+
+
+def _qualifier(kind: FaultKind, text: str) -> tuple[str, int | tuple[str, ...]]:
+    key, equals, value = text.partition("=")
+    if equals and key == "next":
+        return "count", _number(1, _U32_LIMIT)(value)
+    if equals and key == "every":
+        return "every", _number(1, _U32_LIMIT)(value)
+    if equals and key == "cpu":
+        return "cpu", _number(0, MAX_CPUS - 1)(value)
+    if equals and key == "call":
+        names = value.split("+")
+        if not set(names) <= set(kind.calls):
+            raise UsageError(f"It cannot be about {value!r}.")
+        return "calls", tuple(name for name in kind.calls if name in names)
+    raise UsageError(f"'@{text}' says nothing about when.")
+
+
+def parse_faults(text: str) -> tuple[Fault, ...]:
+    """A script; UsageError for the first fault that makes no sense, for two that
+    contradict each other, and for more than SLOTS."""
+    faults = tuple(parse_fault(part) for part in text.split(","))
+    check(faults)
+    return faults
+
+
+def check(faults: Sequence[Fault]) -> None:
+    """Refuse what cannot be armed together, with UsageError."""
+    if len(faults) > SLOTS:
+        raise UsageError(f"{len(faults)} faults are more than the {SLOTS} that can be armed.")
+    for index, fault in enumerate(faults):
+        for other in faults[:index]:
+            if fault.contradicts(other):
+                raise UsageError(
+                    f"The faults {str(other)!r} and {str(fault)!r} contradict each other.",
+                    "Both decide the same thing for the same call: give them different CPUs, "
+                    "or one at a time.",
+                )
+
+
+def script_words(faults: Sequence[Fault]) -> list[Word]:
+    """What makes ``faults`` all that is armed."""
+    words = [word for slot, fault in enumerate(faults) for word in fault.words(slot)]
+    fill = (1 << len(faults)) - 1
+    return [*words, _commit(fill, (1 << SLOTS) - 1 & ~fill)]
+
+
+def _commit(fill: int, empty: int) -> Word:
+    return KEY_COMMIT, 0, fill | empty << 32
+
+
+@dataclass(frozen=True)
+class ArmedFault:
+    """A fault in force, with the calls that it was about and those that suffered it."""
+
+    slot: int
+    fault: Fault
+    seen: int
+    fired: int
+
+
+class Faults:
+    """The faults of a running stub."""
+
+    def __init__(self, stub: Stub) -> None:
+        self._stub = stub
+
+    def armed(self) -> list[ArmedFault]:
+        """What is in force now."""
+        return [fault for slot in range(SLOTS) if (fault := self._read(slot))]
+
+    def _read(self, slot: int) -> ArmedFault | None:
+        number = self._stub.get_key(KEY_KIND, slot)
+        if not number:
+            return None
+        kind = _NUMBERS[number]
+        parameter, count, every, mpidr, calls, seen, fired = (
+            self._stub.get_key(key, slot)
+            for key in (*range(KEY_PARAMETER, KEY_COMMIT), KEY_SEEN, KEY_FIRED)
+        )
+        fault = Fault(
+            kind,
+            parameter,
+            count,
+            every,
+            None if mpidr == ANY_CPU else cpu_of(mpidr),
+            tuple(name for name in kind.calls if CALLS[name] & calls),
+        )
+        return ArmedFault(slot, fault, seen, fired)
+
+    def replace(self, faults: Sequence[Fault]) -> None:
+        """Make ``faults`` all that is armed; calls held by former ones go on."""
+        check(faults)
+        self._write(script_words(faults))
+
+    def add(self, faults: Sequence[Fault]) -> list[int]:
+        """Arm ``faults`` beside what is armed already; gives their slots.
+
+        Raises UsageError if they contradict that, or there is no place.
+        """
+        armed = self.armed()
+        check([*(one.fault for one in armed), *faults])
+        taken = {one.slot for one in armed}
+        slots = [slot for slot in range(SLOTS) if slot not in taken][: len(faults)]
+        pairs = zip(slots, faults, strict=True)
+        words = [word for slot, fault in pairs for word in fault.words(slot)]
+        self._write([*words, _commit(_mask(slots), 0)])
+        return slots
+
+    def clear(self, slots: Collection[int] = range(SLOTS)) -> None:
+        """Disarm; calls that are held by these go on."""
+        self._write([_commit(0, _mask(slots))])
+
+    def _write(self, words: Iterable[Word]) -> None:
+        for key, slot, value in words:
+            self._stub.set_key(key, slot, value)
+
+
+def _mask(slots: Iterable[int]) -> int:
+    return sum(1 << slot for slot in set(slots))

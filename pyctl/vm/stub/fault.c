@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The table of faults: what each kind takes, what it may be combined with, which
+ * slots are armed, and which of them a call suffers.
+ */
+#include <stddef.h>
+
+#include "cache.h"
+#include "cpu.h"
+#include "fault.h"
+#include "smccc.h"
+#include "sysreg.h"
+
+#define ON_CACHE	(FAULT_ON_CLEAN_INV | FAULT_ON_ATTRIBUTES)
+#define ON_DISCOVERY	(FAULT_ON_FEATURES | FAULT_ON_VERSION)
+
+/*
+ * What a kind decides.  Two that decide the same thing for the same call
+ * contradict each other.
+ */
+#define DECIDES_STATUS		(1U << 0)
+#define DECIDES_TIME		(1U << 1)
+#define DECIDES_FIRST		(1U << 2)	/* what becomes of the first line */
+#define DECIDES_LAST		(1U << 3)
+#define DECIDES_HALF		(1U << 4)
+#define DECIDES_BELOW		(1U << 5)
+#define DECIDES_QUEUED		(1U << 6)
+#define DECIDES_BASE		(1U << 7)
+#define DECIDES_PARTIAL		(1U << 8)
+#define DECIDES_MODE		(1U << 9)	/* clean, invalidate or both */
+#define DECIDES_OPERATION	0x3fcU		/* all of it, from FIRST to MODE */
+#define DECIDES_ITSELF		(1U << 31)	/* only its own kind */
+
+static bool is_nothing(uint64_t value)
+{
+	return value == 0;
+}
+
+static bool is_flag(uint64_t value)
+{
+	return value <= 1;
+}
+
+static bool is_u32(uint64_t value)
+{
+	return value <= UINT32_MAX;
+}
+
+static bool is_any(uint64_t value)
+{
+	(void)value;
+	return true;
+}
+
+static bool is_not_zero(uint64_t value)
+{
+	return value != 0;
+}
+
+/* A signed 32-bit number, sign- or zero-extended. */
+static bool is_status(uint64_t value)
+{
+	return is_u32(value) || (int64_t)value == (int32_t)value;
+}
+
+static bool is_duration(uint64_t value)
+{
+	return value <= DURATION_LIMIT_US;
+}
+
+static bool is_limit(uint64_t value)
+{
+	uint64_t window_us = value & UINT32_MAX;
+
+	return value >> 32 && window_us && window_us <= DURATION_LIMIT_US;
+}
+
+static const struct kind {
+	bool (*takes)(uint64_t parameter);
+	uint64_t initial;		/* the parameter, unless one is set */
+	unsigned int calls;		/* FAULT_ON_* that it can be about */
+	unsigned int usual;		/* and is about, unless that is set */
+	unsigned int decides;
+} kinds[FAULT_KINDS] = {
+	[FAULT_STATUS] = { is_status, 0, ON_CACHE, FAULT_ON_CLEAN_INV, DECIDES_STATUS },
+	[FAULT_LATENCY] = { is_duration, 0, ON_CACHE, FAULT_ON_CLEAN_INV, DECIDES_TIME },
+	[FAULT_HANG] = { is_nothing, 0, ON_CACHE, FAULT_ON_CLEAN_INV,
+			 DECIDES_STATUS | DECIDES_TIME },
+	[FAULT_HOLD_EARLY] = { is_duration, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_ITSELF },
+	[FAULT_HOLD] = { is_duration, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			 DECIDES_ITSELF },
+	[FAULT_RATE_LIMIT] = { is_limit, 1UL << 32 | 1000000, FAULT_ON_CLEAN_INV,
+			       FAULT_ON_CLEAN_INV, DECIDES_ITSELF },
+	[FAULT_BUSY_INSIDE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				DECIDES_QUEUED },
+
+	[FAULT_NOOP] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			 DECIDES_OPERATION },
+	[FAULT_SKIP_FIRST_LINE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				    DECIDES_FIRST },
+	[FAULT_SKIP_LAST_LINE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				   DECIDES_LAST },
+	[FAULT_SKIP_SECOND_HALF] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				     DECIDES_HALF },
+	[FAULT_ONLY_BELOW] = { is_not_zero, 1UL << 32, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_BELOW },
+	[FAULT_SKIP_QUEUED] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				DECIDES_QUEUED },
+	[FAULT_WRONG_BASE] = { is_not_zero, 4096, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_BASE },
+	[FAULT_LOSE_PARTIAL] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				 DECIDES_PARTIAL },
+	[FAULT_CLEAN_ONLY] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_MODE },
+	[FAULT_INVALIDATE_ONLY] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				    DECIDES_MODE },
+
+	[FAULT_X0_GARBAGE] = { is_u32, 0xdeadbeef, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+			       DECIDES_ITSELF },
+	[FAULT_CLOBBER_X1_X3] = { is_nothing, 0, FAULT_ON_CLEAN_INV | ON_DISCOVERY,
+				  FAULT_ON_CLEAN_INV, DECIDES_ITSELF },
+	[FAULT_CLOBBER_X4_X17] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+				   DECIDES_ITSELF },
+	[FAULT_CLOBBER_SIMD] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+				 DECIDES_ITSELF },
+
+	[FAULT_ATTR_GLOBAL] = { is_flag, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+				DECIDES_ITSELF },
+	[FAULT_ATTR_LATENCY_US] = { is_any, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+				    DECIDES_ITSELF },
+	[FAULT_ATTR_RATE] = { is_any, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+			      DECIDES_ITSELF },
+	[FAULT_ATTR_BREAK_EVEN] = { is_any, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+				    DECIDES_ITSELF },
+	[FAULT_VERSION] = { is_status, 0, FAULT_ON_VERSION, FAULT_ON_VERSION, DECIDES_ITSELF },
+	[FAULT_FEATURES_CLEAN_INV] = { is_status, 0, FAULT_ON_FEATURES, FAULT_ON_FEATURES,
+				       DECIDES_ITSELF },
+	[FAULT_FEATURES_ATTRIBUTES] = { is_status, 0, FAULT_ON_FEATURES, FAULT_ON_FEATURES,
+					DECIDES_ITSELF },
+	[FAULT_SMC32_ALIAS] = { is_nothing, 0, FAULT_ON_ALIAS, FAULT_ON_ALIAS, DECIDES_ITSELF },
+	[FAULT_REFUSE_HINT] = { is_nothing, 0, FAULT_ON_HINT, FAULT_ON_HINT, DECIDES_ITSELF },
+};
+
+struct fault {
+	uint64_t kind;
+	uint64_t parameter;
+	uint64_t count;
+	uint64_t every;
+	uint64_t cpu;
+	uint64_t calls;
+	/* Below: only while armed. */
+	uint64_t seen;
+	uint64_t fired;
+	uint64_t window_start;	/* FAULT_RATE_LIMIT: CNTPCT, */
+	uint64_t window_calls;	/* and what it has let through since */
+};
+
+static struct fault armed[FAULT_SLOTS];
+static struct fault staged[FAULT_SLOTS];
+static struct fault kept[FAULT_SLOTS];
+/* Goes up with each change of a slot, so that a call held by it sees its end. */
+static uint64_t generation[FAULT_SLOTS];
+
+static bool contradict(const struct fault *a, const struct fault *b)
+{
+	bool same_cpu = a->cpu == b->cpu || a->cpu == FAULT_ANY_CPU || b->cpu == FAULT_ANY_CPU;
+
+	if (!a->kind || !b->kind || !(a->calls & b->calls) || !same_cpu)
+		return false;
+	return a->kind == b->kind ||
+	       (kinds[a->kind].decides & kinds[b->kind].decides & ~DECIDES_ITSELF);
+}
+
+static bool consistent(const struct fault *slots)
+{
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++)
+		for (unsigned int j = 0; j < i; j++)
+			if (contradict(&slots[i], &slots[j]))
+				return false;
+	return true;
+}
+
+static bool commit(uint64_t value)
+{
+	uint64_t fill = value & UINT32_MAX;
+	uint64_t empty = value >> 32;
+	struct fault next[FAULT_SLOTS];
+
+	if (!value || (fill | empty) >> FAULT_SLOTS || (fill & empty))
+		return false;
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++) {
+		next[i] = armed[i];
+		if (empty >> i & 1)
+			next[i] = (struct fault){ 0 };
+		if (fill >> i & 1) {
+			if (!staged[i].kind)
+				return false;
+			next[i] = staged[i];
+		}
+	}
+	if (!consistent(next))
+		return false;
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++) {
+		armed[i] = next[i];
+		if ((fill | empty) >> i & 1)
+			generation[i]++;
+		staged[i].kind = FAULT_NONE;
+	}
+	return true;
+}
+
+static bool stage_kind(struct fault *fault, uint64_t value)
+{
+	if (value == FAULT_NONE || value >= FAULT_KINDS)
+		return false;
+	*fault = (struct fault){
+		.kind = value,
+		.parameter = kinds[value].initial,
+		.every = 1,
+		.cpu = FAULT_ANY_CPU,
+		.calls = kinds[value].usual,
+	};
+	return true;
+}
+
+static bool stage(uint64_t *word, uint64_t value, bool allowed)
+{
+	if (allowed)
+		*word = value;
+	return allowed;
+}
+
+bool fault_set(uint64_t key, uint64_t slot, uint64_t value)
+{
+	struct fault *fault = &staged[slot % FAULT_SLOTS];
+
+	if (key == KEY_FAULT_COMMIT)
+		return slot == 0 && commit(value);
+	if (slot >= FAULT_SLOTS)
+		return false;
+	if (key == KEY_FAULT_KIND)
+		return stage_kind(fault, value);
+	if (!fault->kind)
+		return false;
+	switch (key) {
+	case KEY_FAULT_PARAMETER:
+		return stage(&fault->parameter, value, kinds[fault->kind].takes(value));
+	case KEY_FAULT_COUNT:
+		return stage(&fault->count, value, is_u32(value));
+	case KEY_FAULT_EVERY:
+		return stage(&fault->every, value, value && is_u32(value));
+	case KEY_FAULT_CPU:
+		return stage(&fault->cpu, value,
+			     value == FAULT_ANY_CPU || !(value & ~MPIDR_AFFINITY));
+	case KEY_FAULT_CALLS:
+		return stage(&fault->calls, value,
+			     value && !(value & ~(uint64_t)kinds[fault->kind].calls));
+	default:
+		return false;
+	}
+}
+
+bool fault_get(uint64_t key, uint64_t slot, uint64_t *value)
+{
+	const struct fault *fault = &armed[slot % FAULT_SLOTS];
+	const uint64_t words[] = {
+		[KEY_FAULT_KIND - KEY_FAULT_KIND] = fault->kind,
+		[KEY_FAULT_PARAMETER - KEY_FAULT_KIND] = fault->parameter,
+		[KEY_FAULT_COUNT - KEY_FAULT_KIND] = fault->count,
+		[KEY_FAULT_EVERY - KEY_FAULT_KIND] = fault->every,
+		[KEY_FAULT_CPU - KEY_FAULT_KIND] = fault->cpu,
+		[KEY_FAULT_CALLS - KEY_FAULT_KIND] = fault->calls,
+		[KEY_FAULT_SEEN - KEY_FAULT_KIND] = fault->seen,
+		[KEY_FAULT_FIRED - KEY_FAULT_KIND] = fault->fired,
+	};
+
+	if (slot >= FAULT_SLOTS || key < KEY_FAULT_KIND || key >= FAULT_KEYS_END ||
+	    key == KEY_FAULT_COMMIT)
+		return false;
+	*value = words[key - KEY_FAULT_KIND];
+	return true;
+}
+
+/* A window begins with the first call after the last one's end. */
+static bool over_the_limit(struct fault *fault, uint64_t now)
+{
+	uint64_t ticks = (fault->parameter & UINT32_MAX) * read_sysreg(cntfrq_el0) / 1000000;
+
+	if (!fault->window_calls || now - fault->window_start >= ticks) {
+		fault->window_start = now;
+		fault->window_calls = 0;
+	}
+	if (fault->window_calls >= fault->parameter >> 32)
+		return true;
+	fault->window_calls++;
+	return false;
+}
+
+/* Whether the situation is one in which the fault can show at all. */
+static bool applies(struct fault *fault, const struct call *call)
+{
+	switch (fault->kind) {
+	case FAULT_RATE_LIMIT:
+		return over_the_limit(fault, call->entered);
+	case FAULT_BUSY_INSIDE:
+	case FAULT_SKIP_QUEUED:
+		return cache_operations() != 0;
+	case FAULT_FEATURES_CLEAN_INV:
+		return (uint32_t)call->arg[1] == SMCCC_CLEAN_INV;
+	case FAULT_FEATURES_ATTRIBUTES:
+		return (uint32_t)call->arg[1] == SMCCC_CLEAN_INV_ATTRIBUTES;
+	default:
+		return true;
+	}
+}
+
+void fault_select(struct call *call, unsigned int calls)
+{
+	struct faults *faults = &call->faults;
+	uint64_t cpu = cpu_affinity();
+
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++) {
+		struct fault *fault = &armed[i];
+
+		if (!(fault->calls & calls) || (fault->cpu != FAULT_ANY_CPU && fault->cpu != cpu))
+			continue;
+		if (!applies(fault, call) || ++fault->seen % fault->every ||
+		    (fault->count && fault->fired == fault->count))
+			continue;
+		fault->fired++;
+		faults->hits |= 1UL << fault->kind;
+		faults->parameter[fault->kind] = fault->parameter;
+		faults->slot[fault->kind] = i;
+		faults->generation[fault->kind] = generation[i];
+	}
+}
+
+uint64_t fault_armed(void)
+{
+	uint64_t number = 0;
+
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++)
+		number += armed[i].kind != FAULT_NONE;
+	return number;
+}
+
+static void arm(const struct fault *slots)
+{
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++) {
+		armed[i] = slots[i];
+		staged[i].kind = FAULT_NONE;
+		generation[i]++;
+	}
+}
+
+void fault_init(void)
+{
+	arm(kept);
+}
+
+void fault_keep(void)
+{
+	for (unsigned int i = 0; i < FAULT_SLOTS; i++)
+		kept[i] = armed[i];
+}
+
+void fault_restore(void)
+{
+	arm(kept);
+}
+
+/* Whether a call that a fault keeps here may go on. */
+static bool released(const struct faults *faults, enum fault_kind kind)
+{
+	const uint64_t *now = &generation[faults->slot[kind]];
+
+	return (kind == FAULT_HOLD || kind == FAULT_HOLD_EARLY) &&
+	       __atomic_load_n(now, __ATOMIC_RELAXED) != faults->generation[kind];
+}
+
+void fault_stall(const struct call *call, enum fault_kind kind)
+{
+	const struct faults *faults = &call->faults;
+	uint64_t start = counter_read();
+	uint64_t ticks;
+	bool bounded;
+
+	if (!fault_hits(faults, kind))
+		return;
+	ticks = faults->parameter[kind] * read_sysreg(cntfrq_el0) / 1000000;
+	bounded = kind == FAULT_LATENCY || ticks;
+	while (!released(faults, kind) && !(bounded && counter_read() - start >= ticks))
+		__asm__ volatile("yield");
+}
+
+static void clobber_simd(void)
+{
+	/* The compiler uses none of them, here and in all of the stub. */
+	__asm__ volatile(
+	".arch_extension simd\n"
+	".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+	"movi	v\\n\\().16b, #0xa5\n"
+	".endr\n"
+	".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n"
+	"movi	v\\n\\().16b, #0xa5\n"
+	".endr");
+}
+
+void fault_clobber(struct call *call, unsigned int calls)
+{
+	const struct faults *faults = &call->faults;
+	/* A result is not what is meant by a register that is not preserved. */
+	unsigned int first = calls == FAULT_ON_ATTRIBUTES ? 5 : 4;
+
+	if (fault_hits(faults, FAULT_CLOBBER_X1_X3))
+		for (unsigned int i = 1; i <= 3; i++)
+			call->x[i] = ~call->x[i];
+	if (fault_hits(faults, FAULT_CLOBBER_X4_X17))
+		for (unsigned int i = first; i <= 17; i++)
+			call->x[i] = ~call->x[i];
+	if (fault_hits(faults, FAULT_CLOBBER_SIMD))
+		clobber_simd();
+}
