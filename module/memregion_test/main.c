@@ -23,7 +23,7 @@
 
 bool raw_calls;
 module_param(raw_calls, bool, 0400);
-MODULE_PARM_DESC(raw_calls, "offer the file smccc, which makes any SMCCC call (default: no)");
+MODULE_PARM_DESC(raw_calls, "offer the files smccc (any SMCCC call) and memory_* (bytes of physical memory) (default: no)");
 
 static struct dentry *debugfs_dir;
 
@@ -37,9 +37,11 @@ static int __init memregion_test_init(void)
 	info_create_files(debugfs_dir);
 	debugfs_create_file("invalidate", 0600, debugfs_dir, (void *)&invalidate_type,
 			    &session_fops);
-	if (raw_calls)
+	if (raw_calls) {
 		debugfs_create_file("smccc", 0600, debugfs_dir, (void *)&raw_type,
 				    &session_fops);
+		memory_create_files(debugfs_dir);
+	}
 	return 0;
 }
 

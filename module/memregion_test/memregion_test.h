@@ -10,6 +10,7 @@
  *   via_*.c      the three ways to clean and invalidate a range
  *   info.c       what this kernel and this firmware are
  *   raw.c        the request "smccc": any call, only if the module was told so
+ *   memory.c     bytes of physical memory, cached or not, only if so told as well
  */
 #ifndef MEMREGION_TEST_H
 #define MEMREGION_TEST_H
@@ -175,10 +176,12 @@ unsigned long dcache_line_bytes(void);
 
 void info_create_files(struct dentry *dir);
 unsigned int physical_address_bits(void);
+u64 physical_address_end(void);
 
-/* --- raw.c, main.c --------------------------------------------------------- */
+/* --- raw.c, memory.c, main.c ----------------------------------------------- */
 
 extern const struct request_type raw_type;
+void memory_create_files(struct dentry *dir);
 extern bool raw_calls;
 
 #endif /* MEMREGION_TEST_H */

@@ -99,12 +99,11 @@ static int map_piece(u64 addr, u64 size, void **mapping)
 static int va_prepare(struct run *run)
 {
 	const struct invalidate_request *request = run->request;
-	unsigned int bits = min_t(unsigned int, physical_address_bits(), PHYS_MASK_SHIFT);
 	u64 end;
 
 	if (!request->size || check_add_overflow(request->addr, request->size, &end))
 		return -EINVAL;
-	if (end > BIT_ULL(bits))
+	if (end > physical_address_end())
 		return -EINVAL;
 	run->line_size = dcache_line_bytes();
 	if (piece_size(request->addr, end) < request->size)
