@@ -58,25 +58,27 @@ def _run(session: Session, risky: bool, ledger: Path | None) -> None:
     from pyctl.conformance.identity import identify
     from pyctl.conformance.ledger import write
     from pyctl.conformance.machine import Machine
-    from pyctl.conformance.run import RULES, Report, run
+    from pyctl.conformance.run import RULES, Report
     from pyctl.debugfs import Debugfs
 
-    machine = Machine.open(session.host)
-    session.answer.update(risky=risky, **identify(session.host, Debugfs(session.host).discovery()))
+    info = Debugfs(session.host).info()
+    report = Report(Machine(session.host, info), risky)
+    session.answer.update(risky=risky, **identify(session.host, info))
     if risky:
         session.note("pyctl: With --risky, firmware also gets:")
         for rule in RULES:
             if rule.risky:
                 session.note(f"       {rule.id}: {rule.risky}")
-    report = Report()
 
     def keep() -> None:
+        session.answer["firmware"]["attributes"] = report.attributes
+        session.answer["complete"] = report.complete
         if ledger:
             write(ledger, {key: session.answer[key] for key in SHAPE})
 
     keep()
     try:
-        for finding in run(machine, risky, report):
+        for finding in report.run():
             session.answer["rules"].append(finding.as_json())
             _say(session, finding)
             keep()
@@ -85,7 +87,6 @@ def _run(session: Session, risky: bool, ledger: Path | None) -> None:
             f"Interrupted after {len(report.findings)} of {len(RULES)} rules; "
             "what is known so far is incomplete and no pass."
         ) from None
-    session.answer["complete"] = report.complete
     keep()
     _conclude(session, report)
 

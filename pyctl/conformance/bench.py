@@ -30,11 +30,12 @@ PSCI_FEATURES = 0x8400_000A
 DRY_RUN = 1
 PASSING = (BUSY, RATE_LIMITED)
 """Statuses that ask to try again."""
-TRIES = 20
+BACKOFF_S = (*(0.001 * 2**n for n in range(9)), *[0.5] * 8)
+"""Waits between tries: short at first, and about five seconds in all."""
 MAX_BYTES = 1 << 20
 """Of the largest range that is cleaned and invalidated."""
 PATIENCE_S = 2.5
-"""What the calls of one rule may take, where firmware wants them to be far apart."""
+"""What the calls of one rule may take, where they are slow or must be far apart."""
 
 
 REPEATS = 16
@@ -72,16 +73,28 @@ class Bench:
     # Calls.
 
     def calls(self, requests: Sequence[RawRequest], interval_s: float = 0) -> list[Call]:
-        """Make calls in this order and remember them."""
+        """Make calls in this order and remember them; on the first CPU unless one is named.
+
+        Registers that are no arguments go in filled, so that every call of a run shows
+        what becomes of them.
+        """
         if self.access.conduit == "none":
             raise Blocked("The kernel knows no conduit, so firmware cannot be called (DISC-1).")
-        answers = self.access.calls(requests, interval_s)
-        made = [Call(request, tuple(x)) for request, x in zip(requests, answers, strict=True)]
+        requests = [self._placed(request) for request in requests]
+        filled = [_filled(one, len(self.log) + n) for n, one in enumerate(requests)]
+        answers = self.access.calls(filled, interval_s)
+        made = [
+            Call(request, sent.x, tuple(x))
+            for request, sent, x in zip(requests, filled, answers, strict=True)
+        ]
         self.log += made
         return made
 
+    def _placed(self, request: RawRequest) -> RawRequest:
+        return request if request.cpu is not None else replace(request, cpu=self.access.cpus[0])
+
     def call(self, fid: int, *x: int) -> Call:
-        """Make one call with ``x`` in x1..., on any CPU."""
+        """Make one call with ``x`` in x1..."""
         return self.calls([RawRequest(fid, x)])[0]
 
     def clean_inv(self, requests: Sequence[RawRequest]) -> list[Call]:
@@ -93,36 +106,40 @@ class Bench:
     def settled(self, flags: int) -> list[Call]:
         """Ask for a clean+invalidate until firmware says neither BUSY nor RATE_LIMITED.
 
-        The last call is the answer, or one more BUSY where it never settled.
+        The last call is the answer, or one more refusal where it never settled.
         """
         made: list[Call] = []
-        while len(made) < self.affordable(TRIES):
+        for delay_s in BACKOFF_S:
             made += self.clean_inv([self.request(flags)])
             if made[-1].status not in PASSING:
                 break
-            self.access.wait(min(max(self.latency_us / 1e6, 0.001), 0.1))
+            self.access.wait(delay_s)
         return made
 
-    def request(self, flags: int = 0, cpu: int | None = None) -> RawRequest:
+    def request(self, flags: int = 0) -> RawRequest:
         """A clean+invalidate of the first bytes that may be targeted."""
         target = self.target
-        return RawRequest(CLEAN_INV_MEMREGION, (target.addr, min(4096, target.size), flags), cpu)
+        return RawRequest(CLEAN_INV_MEMREGION, (target.addr, min(4096, target.size), flags))
 
     def loop(self, count: int, threads: int = 1, dry_run: bool = False) -> Record:
         """``count`` calls of each of ``threads`` threads, as fast as the kernel can.
 
         Each thread stops at the first status other than SUCCESS.
         """
+        self.need_attributes()
         target = self.target
         self.access.wait(self.interval_s)
         size = min(target.size, MAX_BYTES)
         return self.access.invalidate(Request(target.addr, size, "smccc", count, threads, dry_run))
 
     def affordable(self, calls: int) -> int:
-        """How many of ``calls`` fit into a rule's time, two at least."""
-        if not self.interval_s:
-            return calls
-        return max(2, min(calls, int(PATIENCE_S / self.interval_s)))
+        """How many of ``calls`` fit into a rule's time, one at least."""
+        return max(1, min(calls, int(PATIENCE_S / (self.interval_s + self.call_s))))
+
+    @cached_property
+    def call_s(self) -> float:
+        """What one call takes: the worst that firmware advertises, or does when it is tried."""
+        return max(self.latency_us / 1e6, self.loop(1).elapsed.max / 1e9, 1e-6)
 
     def everywhere(self, request: RawRequest) -> list[RawRequest]:
         """The request for each CPU in turn, so often that a rare fault shows on few CPUs, too."""
@@ -206,3 +223,14 @@ class Bench:
 def differing(calls: Sequence[Call], key: Callable[[Call], object]) -> list[Call]:
     """The first call and the first that differs from it in ``key``; empty if none does."""
     return next(([calls[0], call] for call in calls if key(call) != key(calls[0])), [])
+
+
+def _filled(request: RawRequest, number: int) -> RawRequest:
+    """The request with numbers in all registers up to x17 that are no arguments.
+
+    Two patterns without a common bit take turns, so that a register that is always
+    set to the same value shows.
+    """
+    pattern = (0xA5A5_A5A5_5A5A_5A40, 0x5A5A_5A5A_A5A5_A580)[number % 2]
+    filler = tuple(pattern | n for n in range(len(request.x) + 1, 18))
+    return replace(request, x=request.x + filler)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pyctl.conformance.bench import DRY_RUN, PSCI_FEATURES, Bench, differing
 from pyctl.conformance.rule import (
@@ -34,6 +35,12 @@ SVE_HINT = 1 << 16
 RESERVED_FID_BITS = range(17, 24)
 UNKNOWN_NUMBERS = (0x0ABC, 0x0F0F)
 """Of the Arm architecture service, far from every function that was ever specified."""
+
+QUESTIONS = (
+    RawRequest(SMCCC_VERSION),
+    RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,)),
+    RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION_ATTRIBUTES,)),
+)
 
 
 def _version(bench: Bench) -> Outcome:
@@ -74,15 +81,13 @@ def _attributes(bench: Bench) -> Outcome:
 
 def _is_stable(bench: Bench) -> Outcome:
     bench.need_features()
-    for question in (
-        RawRequest(SMCCC_VERSION),
-        RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,)),
-        RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION_ATTRIBUTES,)),
-    ):
-        made = bench.calls(bench.everywhere(question))
+    for question in QUESTIONS:
+        bench.calls(bench.everywhere(question))
+        made = [call for call in bench.log if replace(call.request, cpu=None) == question]
         if changed := differing(made, lambda call: call.status):
-            return failed("The same question got different answers.", changed)
-    return passed(f"The same in repeated calls and on {bench.cpus_text}.")
+            where = " and ".join(str(call) for call in changed)
+            return failed(f"{where}.", changed)
+    return passed(f"In repeated calls and on {bench.cpus_text}.")
 
 
 def _aliases(bench: Bench) -> Outcome:

@@ -8,26 +8,26 @@ from typing import Any
 
 from pyctl import __version__
 from pyctl.host import Host
-from pyctl.model import Discovery
+from pyctl.model import Info
 from pyctl.smccc import version_text
 
 _BIOS = ("sys_vendor", "product_name", "bios_vendor", "bios_version", "bios_date")
 _SOC = ("machine", "family", "soc_id", "revision")
 
 
-def identify(host: Host, discovery: Discovery) -> dict[str, Any]:
+def identify(host: Host, info: Info) -> dict[str, Any]:
     """Firmware, kernel, project and time, for the head of an answer and of a ledger.
 
-    What a machine does not show is None: ``soc`` is what firmware's SOC_ID or a driver
-    gave to sysfs, ``bios`` is DMI's (server boards), ``model`` the device tree's.
+    ``attributes`` is for the run to fill in. What a machine does not show is None:
+    ``soc`` is what firmware's SOC_ID or a driver gave to sysfs, ``bios`` is DMI's (server
+    boards), ``model`` the device tree's.
     """
     model = host.text("/proc/device-tree/model")
-    raw = discovery.raw
     return {
         "firmware": {
-            "smccc_version": version_text(discovery.smccc_version),
-            "conduit": discovery.conduit,
-            "attributes": {f"x{n}": f"0x{x:x}" for n, x in enumerate(raw)} if raw else None,
+            "smccc_version": version_text(info.smccc_version),
+            "conduit": info.conduit,
+            "attributes": None,
             "soc": _texts(host, "/sys/bus/soc/devices/soc0", _SOC),
             "bios": _texts(host, "/sys/class/dmi/id", _BIOS),
             "model": model.rstrip("\0") if model else None,

@@ -12,7 +12,7 @@ from pyctl.host import Host
 from pyctl.model import Info, Range, RawRequest, Record, Request
 from pyctl.regions import regions
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 30.0
 """For what should take a few seconds at most."""
 
 
@@ -20,22 +20,17 @@ class Machine:
     """A host with memregion_test loaded; see ``bench.Access``."""
 
     def __init__(self, host: Host, info: Info) -> None:
-        self._debugfs = Debugfs(host)
-        self.conduit = info.conduit
-        self.pa_bits = info.pa_bits
-        self.cpus = online_cpus(host)
-        self.target: Range | None = next((r.range for r in regions(host) if r.safe), None)
-
-    @classmethod
-    def open(cls, host: Host) -> Machine:
-        """The machine, if everything that a run needs is there; NotReady says what is not."""
-        info = Debugfs(host).info()
+        """NotReady where the module allows no raw calls."""
         if not info.raw_calls:
             raise NotReady(
                 "Conformance needs raw SMCCC calls, and memregion_test was loaded without them.",
                 "Run `pyctl unload`, then `pyctl load --raw`.",
             )
-        return cls(host, info)
+        self._debugfs = Debugfs(host)
+        self.conduit = info.conduit
+        self.pa_bits = info.pa_bits
+        self.cpus = online_cpus(host)
+        self.target: Range | None = next((r.range for r in regions(host) if r.safe), None)
 
     def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
         """See ``bench.Access``."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyctl.conformance.bench import DRY_RUN, Bench
 from pyctl.conformance.discovery import UNKNOWN_NUMBERS
 from pyctl.conformance.rule import (
@@ -32,94 +30,79 @@ from pyctl.smccc import (
     signed32,
 )
 
-RESULTS = {CLEAN_INV_MEMREGION_ATTRIBUTES: 4}
-"""The last register that holds a result, for calls whose result is not x0 alone."""
+OWNER_AND_NUMBER = 0x3F00_FFFF
 OURS = (CLEAN_INV_MEMREGION, CLEAN_INV_MEMREGION_ATTRIBUTES)
-
-
-def seeded(request: RawRequest, pattern: int) -> RawRequest:
-    """The request with every register up to x17 that is no argument filled recognisably."""
-    filler = tuple((pattern ^ number) for number in range(len(request.x) + 1, 18))
-    return RawRequest(request.fid, request.x + filler, request.cpu)
-
-
-def _harmless(bench: Bench) -> list[RawRequest]:
-    """Each kind of call but the operation."""
-    requests = [RawRequest(0x8000_0000 | UNKNOWN_NUMBERS[0])]
-    if bench.version >= VERSION_WITH_FEATURES:
-        requests += [RawRequest(SMCCC_VERSION), RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,))]
-    if bench.has_attributes:
-        requests.append(RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES))
-    return requests
-
-
-def _seeded_calls(bench: Bench) -> list[Call]:
-    """Every kind of call on every CPU, with two patterns that have no bit in common."""
-    requests = [place for kind in _harmless(bench) for place in bench.everywhere(kind)]
-    made = bench.calls(_alternating(requests))
-    for flags in (DRY_RUN, 0):
-        places = bench.everywhere(bench.request(flags))
-        made += bench.clean_inv(_alternating(places)[: bench.affordable(len(places))])
-    return made
-
-
-def _alternating(requests: Sequence[RawRequest]) -> list[RawRequest]:
-    patterns = (0xA5A5_A5A5_5A5A_5A40, 0x5A5A_5A5A_A5A5_A580)
-    return [seeded(request, patterns[i % 2]) for i, request in enumerate(requests)]
-
-
-def _changed(call: Call, first: int, last: int) -> list[str]:
-    """Names of the registers from ``first`` to ``last`` that are not what went in."""
-    return [f"x{n}" for n in range(first, last + 1) if call.x[n] != call.request.x[n - 1]]
 
 
 def _upper_registers(bench: Bench) -> Outcome:
     if bench.version < VERSION_WITH_FEATURES:
         raise NotRun("SMCCC 1.0 allows every call to change x4 to x17.")
-    made = _seeded_calls(bench)
-    for call in made:
-        if changed := _changed(call, max(4, RESULTS.get(call.request.fid, 0) + 1), 17):
+    _call_all(bench)
+    for call in bench.log:
+        if changed := call.changed(max(4, _last_result(call) + 1), 17):
             return failed(f"{call} and changed {', '.join(changed)}.", [call])
-    return passed(f"Preserved in {len(made)} calls on {bench.cpus_text}.")
+    return _preserved(bench)
 
 
 def _lower_registers(bench: Bench) -> Outcome:
-    made = _seeded_calls(bench)
-    for call in made:
-        if call.request.fid not in RESULTS and (changed := _changed(call, 1, 3)):
+    for call in bench.log:
+        if not _last_result(call) and (changed := call.changed(1, 3)):
             return failed(f"{call} and changed {', '.join(changed)}.", [call])
-    return passed(f"Preserved in {len(made)} calls on {bench.cpus_text}.")
+    return _preserved(bench)
+
+
+def _last_result(call: Call) -> int:
+    """Number of the last register that holds a result, 0 for x0 alone.
+
+    An id that should not have been answered may have been taken for that of ATTRIBUTES.
+    """
+    return 4 if call.request.fid & OWNER_AND_NUMBER == CLEAN_INV_MEMREGION_ATTRIBUTES & 0xFF else 0
+
+
+def _preserved(bench: Bench) -> Outcome:
+    return passed(f"In {len(bench.log)} calls of {_kinds(bench)} functions on {bench.cpus_text}.")
+
+
+def _kinds(bench: Bench) -> int:
+    return len({call.request.fid for call in bench.log})
+
+
+def _call_all(bench: Bench) -> None:
+    """Every kind of call on every CPU; the log has them and all that were made before."""
+    kinds = [RawRequest(0x8000_0000 | UNKNOWN_NUMBERS[0])]
+    if bench.version >= VERSION_WITH_FEATURES:
+        kinds += [RawRequest(SMCCC_VERSION), RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,))]
+    if bench.has_attributes:
+        kinds.append(RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES))
+    bench.calls([place for kind in kinds for place in bench.everywhere(kind)])
+    for flags in (DRY_RUN, 0):
+        places = bench.everywhere(bench.request(flags))
+        bench.clean_inv(places[: bench.affordable(len(places))])
 
 
 def _x4_below_1_2(bench: Bench) -> Outcome:
     bench.need_attributes()
     if bench.version != VERSION_WITH_FEATURES:
         raise NotRun("From SMCCC 1.2 on, x4 may hold a result.")
-    call = bench.calls([seeded(RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES), 0xA5A5_0000)])[0]
-    kept = "was left as it was" if not _changed(call, 4, 4) else "was overwritten"
+    call = bench.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
+    kept = "was overwritten" if call.changed(4, 4) else "was left as it was"
     return observed(f"x4 {kept}.", [call])
 
 
 def _known_statuses(bench: Bench) -> Outcome:
-    ours = _ours(bench)
+    bench.need_attributes()
+    ours = [call for call in bench.log if call.request.fid in OURS]
     strange = [call for call in ours if call.status not in STATUS_NAMES]
     if strange:
         return failed(f"{strange[0]}.", strange[:1])
-    return passed(f"So did {len(ours)} calls.")
+    return passed(f"In {len(ours)} calls.")
 
 
 def _upper_half(bench: Bench) -> Outcome:
-    ours = _ours(bench)
-    for call in ours:
+    for call in bench.log:
         if call.x[0] not in (call.x[0] & 0xFFFF_FFFF, signed32(call.x[0]) % (1 << 64)):
             return failed(f"x0 is 0x{call.x[0]:016x}.", [call])
-    return passed(f"So did {len(ours)} calls.")
-
-
-def _ours(bench: Bench) -> list[Call]:
-    """Every call of the two functions in this run."""
-    bench.need_attributes()
-    return [call for call in bench.log if call.request.fid in OURS]
+    return passed(f"In {len(bench.log)} calls.")
 
 
 RULES = (
@@ -144,9 +127,6 @@ RULES = (
         "What ATTRIBUTES does with x4 under SMCCC 1.1, which has no result there.",
         _x4_below_1_2,
     ),
-)
-
-STATUS_RULES = (
     Rule(
         "STAT-1",
         REQUIRED,
@@ -162,4 +142,4 @@ STATUS_RULES = (
         _upper_half,
     ),
 )
-"""They judge every call that was made before, so they come after the others."""
+"""Most judge every call that was made before, so they come after the others."""

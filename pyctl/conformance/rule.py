@@ -33,9 +33,13 @@ ATTRIBUTES_SECTION = "DEN0028 v1.7, 7.11"
 
 @dataclass(frozen=True)
 class Call:
-    """One SMCCC call that was made: what went in, and x0 to x17 as they came back."""
+    """One SMCCC call that was made: what was asked for, and all registers as they came back.
+
+    ``sent`` is x1 to x17 as they went in: beyond the arguments, recognisable numbers.
+    """
 
     request: RawRequest
+    sent: tuple[int, ...]
     x: tuple[int, ...]
 
     @property
@@ -43,20 +47,26 @@ class Call:
         """The status in w0."""
         return signed32(self.x[0])
 
+    def changed(self, first: int, last: int) -> list[str]:
+        """Names of the registers from ``first`` to ``last`` that are not what went in."""
+        return [f"x{n}" for n in range(first, last + 1) if self.x[n] != self.sent[n - 1]]
+
+    def registers(self, first: int, last: int) -> str:
+        """Registers as they came back, for people."""
+        return " ".join(f"x{n}=0x{self.x[n]:x}" for n in range(first, last + 1))
+
     def as_json(self) -> dict[str, Any]:
-        """The exact registers; those up to x17 that were not given went in as 0."""
-        request = self.request
-        given = {f"x{n}": f"0x{value:x}" for n, value in enumerate(request.x, 1)}
+        """The exact registers."""
         return {
-            "fid": f"0x{request.fid:08x}",
-            "cpu": request.cpu,
-            "in": given,
+            "fid": f"0x{self.request.fid:08x}",
+            "cpu": self.request.cpu,
+            "in": {f"x{n}": f"0x{value:x}" for n, value in enumerate(self.sent, 1)},
             "out": {f"x{n}": f"0x{value:x}" for n, value in enumerate(self.x)},
         }
 
     def __str__(self) -> str:
         where = "" if self.request.cpu is None else f" on CPU {self.request.cpu}"
-        arguments = ", ".join(f"0x{value:x}" for value in self.request.x[:3])
+        arguments = ", ".join(f"0x{value:x}" for value in self.request.x)
         return f"0x{self.request.fid:08x}({arguments}){where} gave {status_name(self.status)}"
 
 

@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pyctl.conformance import calls, discovery, questions, registers, timing
 from pyctl.conformance.bench import Access, Bench
 from pyctl.conformance.rule import FAIL, RECOMMENDED, REQUIRED, NotRun, Outcome, Rule
 from pyctl.errors import PyctlError
+from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES
 
 RULES: tuple[Rule, ...] = (
     *discovery.RULES,
-    *registers.RULES,
     *calls.RULES,
     *timing.RULES,
     *questions.RULES,
-    *registers.STATUS_RULES,
+    *registers.RULES,
 )
 """All rules in the order in which they are run."""
 
@@ -42,12 +42,37 @@ class Finding:
         }
 
 
-@dataclass
 class Report:
     """What is known so far; ``complete`` once every rule has had its turn."""
 
-    findings: list[Finding] = field(default_factory=list)
-    complete: bool = False
+    def __init__(self, access: Access, risky: bool) -> None:
+        self._bench = Bench(access, risky)
+        self.findings: list[Finding] = []
+        self.complete = False
+
+    def run(self) -> Iterator[Finding]:
+        """Check one rule after the other; gives each as it is done.
+
+        An error that is none of firmware's answers ends the run; it names the rule.
+        """
+        for rule in RULES:
+            try:
+                outcome = rule.check(self._bench)
+            except NotRun as reason:
+                outcome = reason.outcome
+            except PyctlError as error:
+                error.message = f"{rule.id}: {error.message}"
+                raise
+            self.findings.append(Finding(rule, outcome))
+            yield self.findings[-1]
+        self.complete = True
+
+    @property
+    def attributes(self) -> dict[str, str] | None:
+        """x0 to x4 of the first ATTRIBUTES call, raw; None before there was one."""
+        made = (c for c in self._bench.log if c.request.fid == CLEAN_INV_MEMREGION_ATTRIBUTES)
+        first = next(made, None)
+        return {f"x{n}": f"0x{x:x}" for n, x in enumerate(first.x[:5])} if first else None
 
     @property
     def broken(self) -> list[Finding]:
@@ -70,23 +95,3 @@ class Report:
             for finding in self.findings
             if finding.outcome.result == FAIL and finding.rule.severity == severity
         ]
-
-
-def run(access: Access, risky: bool, report: Report) -> Iterator[Finding]:
-    """Check one rule after the other and add it to ``report``; gives each as it is done.
-
-    An error that is none of firmware's answers ends the run; it names the rule.
-    """
-    bench = Bench(access, risky)
-    for rule in RULES:
-        try:
-            outcome = rule.check(bench)
-        except NotRun as reason:
-            outcome = reason.outcome
-        except PyctlError as error:
-            error.message = f"{rule.id}: {error.message}"
-            raise
-        finding = Finding(rule, outcome)
-        report.findings.append(finding)
-        yield finding
-    report.complete = True
