@@ -267,7 +267,8 @@ def _raw_terminal(board: Board) -> Iterator[None]:
     before = termios.tcgetattr(0)
     previous = signal.signal(signal.SIGWINCH, resize)
     try:
-        tty.setraw(0)
+        # What was typed ahead is kept.
+        tty.setraw(0, termios.TCSADRAIN)
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)

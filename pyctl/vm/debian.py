@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from pyctl.errors import NotReady, OperationFailed
+from pyctl.errors import NotReady
 from pyctl.vm.cache import Cache, digest
 from pyctl.vm.process import need_tool, run
 
@@ -52,22 +52,16 @@ def host_mirror() -> Mirror:
     Raises NotReady when apt is not configured for a Debian archive.
     """
     need_tool("apt-get", "apt")
-    text = run(
-        [
-            "apt-get",
-            "indextargets",
-            "--format",
-            "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)",
-            "Created-By: Packages",
-        ],
-        what="read the host's apt configuration",
-    )
+    columns = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"
+    command = ["apt-get", "indextargets", "--format", columns, "Created-By: Packages"]
+    what = "read the host's apt configuration"
+    # Before the first 'apt-get update' apt lists a target only when asked this way.
+    text = run(command, what=what) or run([*command, "--no-release-info"], what=what)
     uris = []
     for line in text.splitlines():
         origin, label, component, release, uri = line.split("|", 4)
-        # Before the first 'apt-get update' apt knows neither origin nor label.
         known = (origin, label) == ("Debian", "Debian")
-        unknown = not origin or origin.startswith("$(")
+        unknown = origin.startswith("$(")
         if component == "main" and (known or (unknown and "security" not in release)):
             uris.append((not known, uri))
     if not uris:
@@ -138,30 +132,6 @@ class Apt:
                 timeout_s=300,
             )
         self._updated = True
-
-    def show(self, package: str) -> list[dict[str, str]]:
-        """Return the control fields of every available version, newest first.
-
-        ``package`` may be ``name`` or ``name=version``.
-        """
-        self.update()
-        try:
-            text = run(
-                ["apt-cache", *self._options(), "show", package],
-                what=f"find the package {package}",
-                env=_c_locale(),
-            )
-        except OperationFailed:
-            return []
-        found = []
-        for stanza in text.strip().split("\n\n"):
-            fields = {}
-            for line in stanza.splitlines():
-                if not line.startswith(" ") and ": " in line:
-                    name, value = line.split(": ", 1)
-                    fields[name] = value
-            found.append(fields)
-        return found
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of packages that match a regular expression."""

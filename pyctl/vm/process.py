@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pyctl.errors import NotReady, OperationFailed
+from pyctl.errors import NotReady
 
 # No tool takes as long on any machine of use; one that hangs must not hang us.
 TOOL_TIMEOUT_S = 900.0
@@ -63,8 +63,9 @@ def run(
 ) -> str:
     """Run a tool to its end and return its standard output.
 
-    ``what`` completes "could not ...".  Raises OperationFailed with the last
-    lines that the tool printed, or when it takes longer than ``timeout_s``.
+    ``what`` completes "could not ...".  Raises NotReady with the last lines
+    that the tool printed, or when it takes longer than ``timeout_s``: what is
+    run here prepares the board.
     """
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
@@ -82,7 +83,7 @@ def run(
                 out, err = process.communicate(data, timeout_s)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                raise OperationFailed(
+                raise NotReady(
                     f"could not {what}: {argv[0]} did not end within {timeout_s:g} s", hint
                 ) from None
             except BaseException:
@@ -93,7 +94,7 @@ def run(
         raise NotReady(f"could not {what}: '{error.filename}' is missing", hint) from None
     if process.returncode != 0:
         lines = (err or out).decode(errors="replace").strip().splitlines()
-        raise OperationFailed(
+        raise NotReady(
             f"could not {what}: {shlex.join(str(a) for a in argv[:2])} ... "
             f"ended with status {process.returncode}: " + " / ".join(lines[-4:]),
             hint,

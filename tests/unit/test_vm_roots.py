@@ -105,8 +105,8 @@ def test_the_mirror_is_the_hosts_own_debian_archive(apt):
 
 def test_before_the_first_update_the_security_archive_is_not_taken(apt):
     apt(
-        "||main|stable-security|http://mirror.test/debian-security/\n"
-        "||main|stable|http://mirror.test/debian/\n"
+        "$(ORIGIN)|$(LABEL)|main|stable-security|http://mirror.test/debian-security/\n"
+        "$(ORIGIN)|$(LABEL)|main|stable|http://mirror.test/debian/\n"
     )
     assert debian.host_mirror().uri == "http://mirror.test/debian/"
 

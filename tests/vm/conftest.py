@@ -21,6 +21,15 @@ PATIENCE_S = 300
 MARK = "PYCTL_TEST_MARK"
 
 
+class Process(subprocess.Popen):
+    """A process that a failed test does not wait for."""
+
+    def __exit__(self, *exc):
+        if exc[0] is not None:
+            self.kill()
+        super().__exit__(*exc)
+
+
 class Runner:
     """Runs `pyctl` in a process of its own, and knows what that leaves behind."""
 
@@ -29,7 +38,7 @@ class Runner:
         self.env = dict(os.environ) | {MARK: self.mark}
 
     def start(self, *arguments, **options):
-        return subprocess.Popen([*PYCTL, *arguments], env=self.env, cwd=TOP, **options)
+        return Process([*PYCTL, *arguments], env=self.env, cwd=TOP, **options)
 
     def __call__(self, *arguments, **options):
         """Run to the end; give the completed process with text output."""
