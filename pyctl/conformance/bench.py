@@ -99,6 +99,7 @@ class Bench:
 
     def clean_inv(self, requests: Sequence[RawRequest]) -> list[Call]:
         """CLEAN_INV_MEMREGION calls, as far apart as firmware wants them."""
+        self.need_operation()
         # The call before this one may have been of another rule.
         self.access.wait(self.interval_s)
         return self.calls(requests, self.interval_s)
@@ -203,11 +204,15 @@ class Bench:
     @property
     def target(self) -> Range:
         """Memory to clean and invalidate; blocks the rule where that is out of the question."""
-        if not self.has_clean_inv:
-            raise Blocked("Firmware does not announce CLEAN_INV_MEMREGION (DISC-2).")
+        self.need_operation()
         if self.access.target is None:
             raise Blocked("No memory of this machine is safe to target; see `pyctl regions`.")
         return self.access.target
+
+    def need_operation(self) -> None:
+        """Block the rule where the operation may not be called."""
+        if not self.has_clean_inv:
+            raise Blocked("Firmware does not announce CLEAN_INV_MEMREGION (DISC-2).")
 
     def need_features(self) -> None:
         """Block the rule where there is nobody to ask for functions."""

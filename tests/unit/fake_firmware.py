@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Firmware made of Python, for the rules of a conformance run: good, until a test breaks it.
+
+It stands where ``pyctl.conformance.machine`` stands otherwise.  Time is its own,
+so that a test of a rate takes none.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pyctl.model import Elapsed, FirmwareCalls, Range, RawRequest, Record, Request
+
+VERSION, FEATURES, PSCI_FEATURES = 0x8000_0000, 0x8000_0001, 0x8400_000A
+OPERATION, ATTRIBUTES = 0xC000_0005, 0xC000_0006
+SVE_HINT = 1 << 16
+SUCCESS, NOT_SUPPORTED, INVALID_PARAMETER, RATE_LIMITED, BUSY = 0, -1, -3, -4, -5
+ERRNO = {
+    SUCCESS: 0,
+    NOT_SUPPORTED: errno.EOPNOTSUPP,
+    INVALID_PARAMETER: errno.EINVAL,
+    RATE_LIMITED: errno.EAGAIN,
+    BUSY: errno.EBUSY,
+}
+TARGET = Range(0x5F00_0000, 0x6000_0000)
+
+Tamper = Callable[["FakeFirmware", RawRequest, list[int]], None]
+
+
+@dataclass
+class FakeFirmware:
+    """Answers SMCCC calls; ``tamper`` changes registers x0 to x17 on the way out."""
+
+    version: int = 0x1_0002
+    conduit: str = "hvc"
+    cpus: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
+    pa_bits: int = 44
+    target: Range | None = TARGET
+    clean_inv: bool = True
+    attributes: bool = True
+    x1: int = 0
+    latency_us: int = 0
+    rate: int = 0
+    limit_per_s: int = 0
+    duration_us: float = 5
+    fids: Callable[[int], int] = lambda fid: fid & ~SVE_HINT
+    """Which function firmware takes an id for."""
+    tamper: Tamper = lambda _self, _request, _x: None
+    now: float = 0
+    window: list[float] = field(default_factory=list)
+    made: list[RawRequest] = field(default_factory=list)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
+        answers = []
+        for request in requests:
+            self.now += interval_s if answers else 0
+            answers.append(self.answer(request))
+        return answers
+
+    def answer(self, request: RawRequest) -> list[int]:
+        """Serve one call."""
+        self.made.append(request)
+        x = [request.fid, *request.x] + [0] * (17 - len(request.x))
+        self.serve(self.fids(request.fid), x)
+        self.tamper(self, request, x)
+        return x
+
+    def serve(self, fid: int, x: list[int]) -> None:
+        arguments = x[1:4]
+        status = NOT_SUPPORTED
+        if fid == PSCI_FEATURES:
+            status = SUCCESS if arguments[0] == VERSION and self.version > 0x1_0000 else status
+        elif fid == VERSION:
+            status = self.version if self.version > 0x1_0000 else status
+        elif fid == FEATURES and self.version > 0x1_0000:
+            status = SUCCESS if self.offers(arguments[0]) else status
+        elif fid == ATTRIBUTES and self.attributes:
+            status = SUCCESS
+            x[1:5] = [self.x1, self.latency_us, self.rate, 0]
+        elif fid == OPERATION and self.clean_inv:
+            status = self.operation(*arguments)
+        x[0] = status & (1 << 64) - 1
+
+    def offers(self, fid: int) -> bool:
+        offered = {VERSION: True, FEATURES: True}
+        return (offered | {OPERATION: self.clean_inv, ATTRIBUTES: self.attributes}).get(fid, False)
+
+    def operation(self, base: int, length: int, flags: int) -> int:
+        if flags & ~1 or length == 0 or base + length > 1 << self.pa_bits:
+            return INVALID_PARAMETER
+        self.window = [one for one in self.window if one > self.now - 1]
+        if self.limit_per_s and len(self.window) >= self.limit_per_s:
+            return RATE_LIMITED
+        self.window.append(self.now)
+        self.now += self.duration_us / 1e6
+        return SUCCESS
+
+    def invalidate(self, request: Request) -> Record:
+        """Serve what memregion_test makes of a request ``via=smccc``."""
+        completed, statuses, times = 0, [], []
+        for _ in range(request.threads):
+            for _ in range(request.count):
+                before = self.now
+                raw = RawRequest(OPERATION, (request.addr, request.size, int(request.dry_run)), 0)
+                status = self.answer(raw)[0] & 0xFFFF_FFFF
+                statuses.append(status - (1 << 32) if status >> 31 else status)
+                times.append(round((self.now - before) * 1e9) + 800)
+                if statuses[-1]:
+                    break
+                completed += 1
+        wrong = [status for status in statuses if status]
+        return Record(
+            errno=ERRNO.get(wrong[0], errno.EIO) if wrong else 0,
+            completed=completed,
+            vacuous=0,
+            interrupted=False,
+            provider=True,
+            elapsed=Elapsed(min(times), times[0], max(times), max(times), sum(times)),
+            firmware=FirmwareCalls(
+                len(statuses), statuses.count(BUSY), statuses.count(RATE_LIMITED), statuses[-1]
+            ),
+        )

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each rule passes on good firmware, of whatever kind, and fails on firmware that breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fake_firmware import (
+    ATTRIBUTES,
+    BUSY,
+    FEATURES,
+    NOT_SUPPORTED,
+    OPERATION,
+    RATE_LIMITED,
+    SVE_HINT,
+    TARGET,
+    VERSION,
+    FakeFirmware,
+    Tamper,
+)
+
+from pyctl.conformance.rule import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
+from pyctl.conformance.run import RULES, Finding, Report
+from pyctl.errors import TargetLost
+from pyctl.model import RawRequest
+
+MASK = (1 << 64) - 1
+SMC64 = 1 << 30
+
+
+def findings(firmware: FakeFirmware, risky: bool = False) -> dict[str, Finding]:
+    report = Report(firmware, risky)
+    found = {finding.rule.id: finding for finding in report.run()}
+    assert report.complete
+    assert list(found) == [rule.id for rule in RULES]
+    return found
+
+
+def failing(firmware: FakeFirmware) -> set[str]:
+    return {id for id, finding in findings(firmware).items() if finding.outcome.result == FAIL}
+
+
+# -- good firmware --------------------------------------------------------------
+
+GOOD = {
+    "plain": {},
+    "one CPU": {"cpus": [0]},
+    "CPUs with gaps": {"cpus": [1, 5, 7]},
+    "global": {"x1": 1},
+    "SMCCC 1.1": {"version": 0x1_0001},
+    "SMCCC 1.7": {"version": 0x1_0007},
+    "smc": {"conduit": "smc"},
+    "a true latency": {"latency_us": 50, "duration_us": 50},
+    "a long latency": {"latency_us": 800_000, "duration_us": 700_000},
+    "slow, and says nothing": {"duration_us": 300_000},
+    "a rate that is not enforced": {"rate": 30},
+    "an enforced rate": {"rate": 100, "limit_per_s": 100},
+    "the lowest rate": {"rate": 1, "limit_per_s": 1},
+    "the highest rate": {"rate": MASK},
+    "a limit that is not stated": {"limit_per_s": 1},
+    "all at once": {"rate": 3, "limit_per_s": 3, "latency_us": 10_000, "duration_us": 9_000},
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_firmware_is_never_accused(name: str) -> None:
+    found = findings(FakeFirmware(**GOOD[name]))
+    for finding in found.values():
+        assert finding.outcome.result != FAIL, (finding.rule.id, finding.outcome.summary)
+        assert not finding.outcome.blocked, (finding.rule.id, finding.outcome.summary)
+
+
+def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
+    found = findings(FakeFirmware(latency_us=100, rate=1000))
+    for finding in found.values():
+        expected = OBSERVED if finding.rule.severity == OBSERVED else PASS
+        if finding.rule.id in ("OPEN-5", "OPEN-6", "REG-3"):
+            expected = NOT_RUN
+        assert finding.outcome.result == expected, finding.rule.id
+
+
+# -- broken firmware --------------------------------------------------------------
+
+
+def on(fids: int | tuple[int, ...], act: Callable[[list[int]], None], every: int = 1) -> Tamper:
+    """Do something to the registers of every n-th call of some functions."""
+    wanted = fids if isinstance(fids, tuple) else (fids,)
+    seen = 0
+
+    def tamper(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        nonlocal seen
+        if request.fid & ~SVE_HINT in wanted:
+            seen += 1
+            if seen % every == 0:
+                act(x)
+
+    return tamper
+
+
+def on_cpu(cpu: int, fid: int, act: Callable[[list[int]], None]) -> Tamper:
+    def tamper(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        if request.fid == fid and request.cpu == cpu:
+            act(x)
+
+    return tamper
+
+
+def returns(status: int) -> Callable[[list[int]], None]:
+    def act(x: list[int]) -> None:
+        x[0] = status & MASK
+
+    return act
+
+
+def sets(number: int, value: int) -> Callable[[list[int]], None]:
+    def act(x: list[int]) -> None:
+        x[number] = value
+
+    return act
+
+
+def refuse_hint(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    if request.fid & SVE_HINT:
+        x[:] = [NOT_SUPPORTED & MASK, *request.x]
+
+
+def ignores_dry_run_bit(firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    if request.fid == OPERATION and request.x[2] == 1:
+        x[0] = -3 & MASK
+
+
+def only_first(act: Callable[[list[int]], None], fid: int) -> Tamper:
+    done = False
+
+    def tamper(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        nonlocal done
+        if request.fid == fid and not done:
+            done = True
+            act(x)
+
+    return tamper
+
+
+def clobbers(*numbers: int) -> Callable[[list[int]], None]:
+    def act(x: list[int]) -> None:
+        for number in numbers:
+            x[number] = 0x1234
+
+    return act
+
+
+def pages_only(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    if request.fid == OPERATION and request.x[1] > 4096:
+        x[0] = -3 & MASK
+
+
+def strange_about_nothing(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    """A status that does not exist, for a length of 0 only."""
+    if request.fid == OPERATION and request.x[1] == 0:
+        x[0] = -77 & MASK
+
+
+BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
+    "no conduit": (lambda: FakeFirmware(conduit="none"), {"DISC-1"}),
+    "SMCCC 1.0": (lambda: FakeFirmware(version=0x1_0000), {"DISC-1"}),
+    "neither function": (lambda: FakeFirmware(clean_inv=False, attributes=False), {"DISC-2"}),
+    "no operation": (lambda: FakeFirmware(clean_inv=False), {"DISC-2", "DISC-3"}),
+    "no attributes": (lambda: FakeFirmware(attributes=False), {"DISC-3"}),
+    "attributes refused": (lambda: FakeFirmware(tamper=on(ATTRIBUTES, returns(-1))), {"DISC-4"}),
+    "attributes unknown status": (
+        lambda: FakeFirmware(tamper=on(ATTRIBUTES, returns(-77))),
+        {"DISC-4"},
+    ),
+    "version changes": (
+        lambda: FakeFirmware(tamper=on(VERSION, returns(0x1_0001), every=5)),
+        {"DISC-5"},
+    ),
+    "version of one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(3, VERSION, returns(0x1_0001))),
+        {"DISC-5"},
+    ),
+    "features of one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(2, FEATURES, returns(-1))),
+        {"DISC-5"},
+    ),
+    "aliases answered": (
+        lambda: FakeFirmware(
+            fids=lambda f: (
+                (f | SMC64) & ~SVE_HINT if f in (0x8000_0005, 0x8000_0006) else f & ~SVE_HINT
+            )
+        ),
+        {"FID-1"},
+    ),
+    "one alias answered": (
+        lambda: FakeFirmware(fids=lambda f: OPERATION if f == 0x8000_0005 else f & ~SVE_HINT),
+        {"FID-1"},
+    ),
+    "high bits ignored": (lambda: FakeFirmware(fids=lambda f: f & 0xFF00_FFFF), {"FID-2"}),
+    "bit 19 ignored": (
+        lambda: FakeFirmware(fids=lambda f: f & ~SVE_HINT & ~(1 << 19)),
+        {"FID-2"},
+    ),
+    "hint refused": (lambda: FakeFirmware(tamper=refuse_hint), {"FID-3"}),
+    "hint refused for the operation": (
+        lambda: FakeFirmware(fids=lambda f: f if f == OPERATION | SVE_HINT else f & ~SVE_HINT),
+        {"FID-3"},
+    ),
+    "unknown ids succeed": (
+        lambda: FakeFirmware(tamper=on((0x8000_0ABC, 0xC000_0ABC), returns(0))),
+        {"FID-4"},
+    ),
+    "unknown ids are invalid": (
+        lambda: FakeFirmware(tamper=on(0xC000_0F0F, returns(-3))),
+        {"FID-4"},
+    ),
+    "attributes change": (
+        lambda: FakeFirmware(tamper=on(ATTRIBUTES, sets(2, 77), every=30)),
+        {"ATTR-1", "ATTR-2"},
+    ),
+    "first attributes differ": (
+        lambda: FakeFirmware(tamper=only_first(sets(4, 77), ATTRIBUTES)),
+        {"ATTR-1", "ATTR-2"},
+    ),
+    "attributes of one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(3, ATTRIBUTES, sets(1, 1))),
+        {"ATTR-2"},
+    ),
+    "operation refused": (
+        lambda: FakeFirmware(tamper=on(OPERATION, returns(-3))),
+        {"CALL-1", "CALL-3"},
+    ),
+    "operation not there": (
+        lambda: FakeFirmware(tamper=on(OPERATION, returns(-1))),
+        {"CALL-1", "CALL-3", "FID-3"},
+    ),
+    "busy for ever": (lambda: FakeFirmware(tamper=on(OPERATION, returns(BUSY))), {"CALL-1"}),
+    "operation of one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(2, OPERATION, returns(-3))),
+        {"CALL-2"},
+    ),
+    "large ranges": (lambda: FakeFirmware(tamper=pages_only), {"CALL-3"}),
+    "dry run refused": (lambda: FakeFirmware(tamper=ignores_dry_run_bit), {"DRY-1"}),
+    "a latency lie": (lambda: FakeFirmware(latency_us=100, duration_us=2000), {"TIME-1"}),
+    "a large latency lie": (
+        lambda: FakeFirmware(latency_us=10, duration_us=400_000),
+        {"TIME-1"},
+    ),
+    "a rate lie": (lambda: FakeFirmware(rate=1000, limit_per_s=100), {"RATE-1"}),
+    "a rate lie by a third": (lambda: FakeFirmware(rate=300, limit_per_s=200), {"RATE-1"}),
+    "a rate lie at the bottom": (
+        lambda: FakeFirmware(rate=1, tamper=on(OPERATION, returns(RATE_LIMITED), every=2)),
+        {"RATE-1"},
+    ),
+    "x17 changed": (lambda: FakeFirmware(tamper=on(OPERATION, clobbers(17))), {"REG-1"}),
+    "x4 of features": (lambda: FakeFirmware(tamper=on(FEATURES, clobbers(4))), {"REG-1"}),
+    "x5 of attributes": (lambda: FakeFirmware(tamper=on(ATTRIBUTES, clobbers(5))), {"REG-1"}),
+    "x9 once": (
+        lambda: FakeFirmware(tamper=only_first(clobbers(9), ATTRIBUTES)),
+        {"REG-1"},
+    ),
+    "x4 to x17 on one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(1, OPERATION, clobbers(*range(4, 18)))),
+        {"REG-1"},
+    ),
+    "x4 at SMCCC 1.1": (
+        lambda: FakeFirmware(version=0x1_0001, tamper=on(OPERATION, clobbers(4))),
+        {"REG-1"},
+    ),
+    "x1 changed": (lambda: FakeFirmware(tamper=on(OPERATION, clobbers(1))), {"REG-2"}),
+    "x2, x3 of features": (lambda: FakeFirmware(tamper=on(FEATURES, clobbers(2, 3))), {"REG-2"}),
+    "an unknown status": (lambda: FakeFirmware(tamper=strange_about_nothing), {"STAT-1"}),
+    "garbage above w0": (
+        lambda: FakeFirmware(tamper=on(OPERATION, returns(0xDEAD_BEEF_0000_0000))),
+        {"STAT-2"},
+    ),
+    "garbage above a refusal": (
+        lambda: FakeFirmware(tamper=on(0x8000_0ABC, returns(0x1_FFFF_FFFF))),
+        {"STAT-2"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_firmware_fails_the_rule_that_it_breaks(name: str) -> None:
+    make, expected = BROKEN[name]
+    assert failing(make()) == expected
+
+
+def test_every_rule_that_judges_can_fail() -> None:
+    judging = {rule.id for rule in RULES if rule.severity in (REQUIRED, RECOMMENDED)}
+    assert set().union(*(expected for _make, expected in BROKEN.values())) == judging
+
+
+def test_a_failure_shows_the_registers_of_the_call() -> None:
+    found = findings(FakeFirmware(tamper=on_cpu(3, OPERATION, clobbers(9))))
+    evidence = found["REG-1"].as_json()["evidence"]
+    assert "x9" in evidence["summary"]
+    [call] = evidence["calls"]
+    assert (call["fid"], call["cpu"]) == ("0xc0000005", 3)
+    assert call["out"]["x9"] == "0x1234" != call["in"]["x9"]
+    assert set(call["out"]) == {f"x{n}" for n in range(18)}
+    assert set(call["in"]) == {f"x{n}" for n in range(1, 18)}
+
+
+# -- what the specification leaves open ---------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, -1, -2, -3, -5])
+def test_answers_to_open_questions_are_recorded_and_not_judged(status: int) -> None:
+    def answer(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        if request.fid == OPERATION and request.x[1] != 4096 and request.x[1] < 1 << 20:
+            x[0] = status & MASK
+
+    found = findings(FakeFirmware(tamper=answer))
+    for number in (1, 2, 4):
+        outcome = found[f"OPEN-{number}"].outcome
+        assert outcome.result == OBSERVED
+        assert outcome.calls
+        assert all(call.status == status for call in outcome.calls)
+    assert not [id for id, one in found.items() if one.outcome.result == FAIL]
+    seen = found["OPEN-7"].outcome
+    assert len(seen.calls) == (4 if status == -2 else 0)
+
+
+def test_not_required_for_a_good_range_is_observed_and_no_pass() -> None:
+    found = findings(FakeFirmware(tamper=on(OPERATION, returns(-2))))
+    assert found["CALL-1"].outcome.result == OBSERVED
+    assert found["CALL-1"].outcome.calls
+
+
+def test_the_onset_of_the_limit_is_found() -> None:
+    found = findings(FakeFirmware(rate=50, limit_per_s=50))
+    assert "RATE_LIMITED at call 51" in found["RATE-2"].outcome.summary
+    assert found["OPEN-11"].outcome.summary == "50 dry runs in a burst, then EAGAIN."
+    assert "CPU 1 got RATE_LIMITED" in found["OPEN-12"].outcome.summary
+
+
+# -- what a run may do to a machine -------------------------------------------------
+
+
+def is_safe(request: RawRequest) -> bool:
+    """Pages of the safe range, or a dry run of what begins there or is nothing at all."""
+    base, length, flags = request.x[:3]
+    inside = TARGET.addr <= base < TARGET.end
+    if flags == 1:
+        return inside or (base, length) == (0, 0)
+    whole = base % 4096 == 0 and length % 4096 == 0 and length > 0
+    return flags == 0 and inside and whole and base + length <= TARGET.end
+
+
+@pytest.mark.parametrize("risky", [False, True])
+def test_only_at_a_risk_firmware_gets_arguments_that_may_be_bad(risky: bool) -> None:
+    firmware = FakeFirmware()
+    found = findings(firmware, risky)
+    asked = [request for request in firmware.made if request.fid == OPERATION]
+    assert all(is_safe(request) for request in asked) != risky
+    for rule in RULES:
+        calls = [call.request for call in found[rule.id].outcome.calls]
+        if rule.risky:
+            assert any(not is_safe(one) for one in calls) == risky, rule.id
+
+
+def test_no_function_of_another_service_is_called_but_psci_features() -> None:
+    firmware = FakeFirmware()
+    findings(firmware, risky=True)
+    others = {request.fid for request in firmware.made if request.fid >> 24 & 0x3F}
+    assert others == {0x8400_000A}
+
+
+def test_an_operation_that_is_not_announced_is_not_called() -> None:
+    firmware = FakeFirmware(clean_inv=False)
+    findings(firmware, risky=True)
+    assert OPERATION not in {request.fid for request in firmware.made}
+
+
+def test_without_safe_memory_the_operation_is_not_called_and_that_is_no_pass() -> None:
+    firmware = FakeFirmware(target=None)
+    report = Report(firmware, risky=False)
+    list(report.run())
+    assert not report.broken
+    assert {finding.rule.id for finding in report.blocked} >= {"CALL-1", "REG-1"}
+    real = [one for one in firmware.made if one.fid == OPERATION and one.x[2] == 0]
+    assert not real
+
+
+def test_a_call_that_is_never_answered_names_the_rule() -> None:
+    def hang(_firmware: FakeFirmware, request: RawRequest, _x: list[int]) -> None:
+        if request.fid & ~SVE_HINT == OPERATION:
+            raise TargetLost("The call never came back.")
+
+    report = Report(FakeFirmware(tamper=hang), risky=False)
+    with pytest.raises(TargetLost) as lost:
+        list(report.run())
+    assert lost.value.message == "FID-3: The call never came back."
+    assert not report.complete
+    assert [finding.rule.id for finding in report.findings][-1] == "FID-2"
+
+
+def test_rules_have_distinct_ids_and_name_sections_that_are_known() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    assert {rule.section for rule in RULES} == {
+        "DEN0028 v1.7",
+        "DEN0028 v1.7, 7.10",
+        "DEN0028 v1.7, 7.11",
+    }
