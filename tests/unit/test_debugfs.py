@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from pyctl import debugfs
 from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, PyctlError
+from pyctl.model import RawRequest
 
 
 def error_of(machine, action=lambda door: door.info()) -> PyctlError:
@@ -110,6 +113,59 @@ def test_a_raw_call_that_was_not_made_is_an_error(machine, monkeypatch) -> None:
     error = error_of(machine, lambda door: door.raw_call(1, ()))
     assert isinstance(error, OperationFailed)
     assert os.strerror(errno.EINTR) in error.message
+
+
+def answer_fids(path: Path, request: bytes) -> bytes:
+    """A module that answers each line with its fid in x0, and notes what was written."""
+    # The writer is a child: a file is what it can leave behind.
+    with (path.parent / "writes").open("ab") as log:
+        log.write(request + b"--")
+    texts = []
+    for line in request.decode().splitlines():
+        fid = line.split()[0].partition("=")[2]
+        texts.append(f"x0={fid}\n" + "".join(f"x{n}=0x1\n" for n in range(1, 18)))
+    return "\n".join(texts).encode()
+
+
+def test_raw_calls_fill_writes_up_to_what_the_module_takes(machine, monkeypatch) -> None:
+    machine.set_info(max_request_bytes=72)
+    monkeypatch.setattr(debugfs, "exchange", answer_fids)
+    requests = [RawRequest(fid, (fid,), cpu=fid % 2) for fid in range(1, 8)]
+    answers = Debugfs(machine.host).raw_calls(requests, 20)
+    assert [x[0] for x in answers] == list(range(1, 8))
+    assert all(len(x) == 18 for x in answers)
+    path = machine.host.path("/sys/kernel/debug/memregion_test/writes")
+    *writes, rest = path.read_bytes().split(b"--")
+    assert rest == b""
+    assert b"".join(writes) == b"".join(request.text().encode() for request in requests)
+    assert [write.count(b"\n") for write in writes] == [3, 3, 1]
+
+
+def test_raw_calls_with_time_between_them_are_written_one_by_one(machine, monkeypatch) -> None:
+    monkeypatch.setattr(debugfs, "exchange", answer_fids)
+    started = time.monotonic()
+    Debugfs(machine.host).raw_calls([RawRequest(1)] * 3, 20, interval_s=0.1)
+    assert time.monotonic() - started >= 0.2
+    path = machine.host.path("/sys/kernel/debug/memregion_test/writes")
+    assert path.read_bytes() == b"fid=0x1\n--" * 3
+
+
+def test_fewer_answers_than_raw_calls_are_an_error(machine, monkeypatch) -> None:
+    monkeypatch.setattr(debugfs, "exchange", lambda *_: b"")
+    error = error_of(machine, lambda door: door.raw_calls([RawRequest(1)] * 2, 20))
+    assert isinstance(error, OperationFailed)
+    assert "0 of 2" in error.message
+
+
+def test_ctrl_c_in_raw_calls_is_ctrl_c(machine, monkeypatch) -> None:
+    def press(*_arguments: object) -> bytes:
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(0.3)
+        return b""
+
+    monkeypatch.setattr(debugfs, "exchange", press)
+    with pytest.raises(KeyboardInterrupt):
+        Debugfs(machine.host).raw_calls([RawRequest(1)], 20)
 
 
 def test_an_exchange_answers_through_the_same_open_file(tmp_path: Path) -> None:
