@@ -134,12 +134,14 @@ def vm() -> None:
 @board_options
 @click.option("--timeout", type=float, metavar="SECONDS", help="Give the board up after this time.")
 @click.option("--dry-run", is_flag=True, help="Print the exact QEMU command and end.")
+@click.option("--timing", is_flag=True, help="Tell at the end what took how long.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
 def run(
     session: Session,
     timeout: float | None,
     dry_run: bool,
+    timing: bool,
     command: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -161,9 +163,15 @@ def run(
         return 0
     if not command:
         raise click.UsageError("What shall the board run? Give a command after '--'.")
-    with _terminable(), factory.boot(spec, options["cold"]) as board:
-        board.start(command)
-        return _follow(board, timeout)
+    try:
+        with _terminable(), factory.boot(spec, options["cold"]) as board:
+            board.start(command)
+            with factory.timed("command"):
+                return _follow(board, timeout)
+    finally:
+        if timing:
+            for phase, seconds in factory.phases:
+                session.note(f"pyctl vm: {seconds * 1000:8.0f} ms  {phase}")
 
 
 @vm.command(short_help="Boot a pristine board and give a shell on it.")

@@ -53,8 +53,10 @@ GUEST_ENV = {
     "PYCTL_MODULES": "/opt/pyctl/modules",
 }
 SNAPSHOT_FILE = "memory"
-# At about 80 MiB each; every choice of machine and firmware has its own.
-KEPT_SNAPSHOTS = 16
+# At about 140 MiB each.  Every choice of machine and firmware has a ready
+# board of its own; a base only spares a boot when the project has changed.
+KEPT_READY = 32
+KEPT_BASE = 6
 # Imported before a snapshot, so that a command need not import them.
 BASE_MODULES = ("click", "json", "psutil", "pyudev", "subprocess", "pytest")
 READY_MODULES = (
@@ -310,8 +312,19 @@ class BoardFactory:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
+        # What took how long, in the order in which it ended; see ``timed``.
+        self.phases: list[tuple[str, float]] = []
         self.roots = Roots(self.cache)
         self.builder = Builder(self.cache, self.roots)
+
+    @contextlib.contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Note the time that a phase takes, in seconds."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases.append((phase, time.monotonic() - started))
 
     def parts(self, kernel: Kernel) -> Parts:
         """Return the files for a cold boot, made if need be."""
@@ -345,7 +358,8 @@ class BoardFactory:
         It continues a snapshot, made now if there is none yet, unless ``cold``
         is set or snapshots do not work here.
         """
-        kernel = self.roots.kernel(spec.kernel, spec.kdir)
+        with self.timed("find kernel"):
+            kernel = self.roots.kernel(spec.kernel, spec.kdir)
         qemu = Qemu.find(spec.qemu)
         accel = resolve_accel(spec.accel)
         if accel != "tcg" and not cold:
@@ -361,7 +375,8 @@ class BoardFactory:
                 raise
             return board
         for attempt in (1, 2):
-            entry = self._ready(spec, kernel, qemu)
+            with self.timed("find snapshot"):
+                entry = self._ready(spec, kernel, qemu)
             try:
                 return self._restore(spec, entry)
             except TargetLost as error:
@@ -388,11 +403,13 @@ class BoardFactory:
 
     def _run_machine(self, spec: Spec, arguments: Callable[[Machine], list[str]]) -> Board:
         with contextlib.ExitStack() as stack:
-            machine = stack.enter_context(self._machine(spec))
-            machine.start(arguments(machine))
+            with self.timed("start QEMU"):
+                machine = stack.enter_context(self._machine(spec))
+                machine.start(arguments(machine))
             board = Board(machine, stack.pop_all())
         try:
-            board.hello()
+            with self.timed("first answer"):
+                board.hello()
         except BaseException:
             board.close()
             raise
@@ -400,12 +417,14 @@ class BoardFactory:
 
     def _install(self, board: Board, project: Entry, spec: Spec) -> None:
         """Bring the project's files in and load the modules, as far as firmware allows."""
-        board.put_files(project.path / "project.tar")
+        with self.timed("install project"):
+            board.put_files(project.path / "project.tar")
         if spec.load:
             # What keeps a module from loading is the command's to find out and
             # say; the test module is useful without a provider.
-            for provider in ("none", "auto"):
-                board.output(["pyctl", "load", "--raw", "--provider", provider])
+            with self.timed("load modules"):
+                for provider in ("none", "auto"):
+                    board.output(["pyctl", "load", "--raw", "--provider", provider])
 
     # -- snapshots ------------------------------------------------------------
 
@@ -417,7 +436,7 @@ class BoardFactory:
                 board.preload(BASE_MODULES)
                 self._save(board, work)
 
-        self.cache.keep_newest("base", KEPT_SNAPSHOTS)
+        self.cache.keep_newest("base", KEPT_BASE)
         return self.cache.get(
             "base", self._base_key(spec, kernel, qemu), "a snapshot of the booted board", make
         )
@@ -445,7 +464,7 @@ class BoardFactory:
                 board.preload(READY_MODULES, host="tests.warm")
                 self._save(board, work)
 
-        self.cache.keep_newest("ready", KEPT_SNAPSHOTS)
+        self.cache.keep_newest("ready", KEPT_READY)
         key = digest(self._base_key(spec, kernel, qemu), project.key, READY_MODULES, spec.load)
         return self.cache.get("ready", key, "a snapshot of the ready board", make)
 

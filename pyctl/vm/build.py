@@ -61,7 +61,7 @@ class Builder:
     def stub(self) -> Entry:
         """Return the entry that holds ``stub.elf``, the firmware."""
         tree = Tree.read(STUB_DIR, _STUB_FILES)
-        key = digest(tree.key(), self.roots.toolchain().key)
+        key = digest(tree.key(), self.roots.toolchain_key())
         return self.cache.get(
             "stub", key, "the firmware stub", lambda work: self._make_stub(work, tree)
         )
@@ -82,7 +82,7 @@ class Builder:
         tree = Tree.read(SOURCE_TOP, _MODULE_FILES)
         return self.cache.get(
             "modules",
-            digest(tree.key(), kernel.key, self.roots.toolchain().key),
+            digest(tree.key(), kernel.key, self.roots.toolchain_key()),
             f"the modules for {kernel.release}",
             lambda work: self._make_modules(work, tree, kernel),
         )
@@ -127,7 +127,7 @@ class Builder:
     def agent(self) -> Entry:
         """Return the entry that holds ``agent.cpio``: /init and the agent."""
         tree = Tree.read(SOURCE_TOP, AGENT_FILES)
-        key = digest(_INIT, _PYCTL, tree.key(), self.roots.toolchain().key)
+        key = digest(_INIT, _PYCTL, tree.key(), self.roots.toolchain_key())
 
         def make(work: Path) -> None:
             top = work / "root"
@@ -146,7 +146,7 @@ class Builder:
         """Return the entry that holds ``project.tar``: the project as the guest sees it."""
         modules = self.modules(kernel)
         tree = Tree.read(SOURCE_TOP, _PROJECT_FILES)
-        key = digest(tree.key(), modules.key, self.roots.toolchain().key)
+        key = digest(tree.key(), modules.key, self.roots.toolchain_key())
 
         def make(work: Path) -> None:
             top = work / "root"

@@ -28,8 +28,11 @@ from typing import Any
 from pyctl.errors import NotReady
 
 MANIFEST = "manifest.json"
+TREE = "tree.json"
 # A change of the on-disk layout makes every older entry unknown.
-LAYOUT = 1
+LAYOUT = 2
+# An entry with more files than this holds a tree.
+_FEW_FILES = 64
 
 
 def cache_root() -> Path:
@@ -95,6 +98,13 @@ class Tree:
             path.chmod(mode)
 
 
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+
+
 def disk_full(what: str, where: Path, why: str) -> NotReady:
     """Return the error for a disk without space."""
     return NotReady(
@@ -135,11 +145,15 @@ class Cache:
 
     # -- entries ---------------------------------------------------------
 
-    def find(self, kind: str, key: str) -> Entry | None:
-        """Return the entry if it is there and undamaged."""
+    def find(self, kind: str, key: str, thorough: bool = False) -> Entry | None:
+        """Return the entry if it is there and undamaged.
+
+        Of an entry that holds a whole tree, the tree is only looked through
+        when asked to be ``thorough``: whoever is about to use it should.
+        """
         path = self.root / kind / key
         try:
-            damage = self._damage(path)
+            damage = self._damage(path, thorough)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if damage is None:
@@ -151,25 +165,30 @@ class Cache:
         return None
 
     def get(
-        self, kind: str, key: str, what: str, build: Callable[[Path], dict[str, Any] | None]
+        self,
+        kind: str,
+        key: str,
+        what: str,
+        build: Callable[[Path], dict[str, Any] | None],
+        thorough: bool = False,
     ) -> Entry:
-        """Return an entry, making it first if need be.
+        """Return an entry, making it first if need be; ``thorough`` as for ``find``.
 
         ``build`` is given an empty directory to fill and may return what to
         record about it; ``what`` names the thing for the user.  Raises
         NotReady when the disk is full or the cache cannot be written.
         """
-        if entry := self.find(kind, key):
+        if entry := self.find(kind, key, thorough):
             return entry
         try:
             with self.lock(f"{kind}-{key}"):
                 # Somebody else may have made it while we waited for the lock.
-                if entry := self.find(kind, key):
+                if entry := self.find(kind, key, thorough):
                     return entry
                 return self._make(kind, key, what, build)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_full(what, self.root, error.strerror) from None
+                raise disk_full(what, self.root, str(error.strerror)) from None
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise NotReady(
                     f"cannot make {what}: {error.filename or self.root}: {error.strerror}",
@@ -230,34 +249,41 @@ class Cache:
     # -- integrity -------------------------------------------------------
 
     def _seal(self, path: Path, meta: dict[str, Any]) -> None:
-        files: dict[str, list[Any]] = {}
+        """Write the manifest: for each file its size and time, and for few files a digest.
+
+        What lies at the top is a file of its own; what lies deeper in an entry
+        of many files belongs to a tree.
+        """
         regular = [p for p in path.rglob("*") if stat.S_ISREG(p.lstat().st_mode)]
-        # Roots hold ten thousand files; a damaged one shows in its size or time.
-        deep = len(regular) <= 64
+        few = len(regular) <= _FEW_FILES
+        files: dict[str, list[Any]] = {}
+        tree: dict[str, list[Any]] = {}
         for p in regular:
             info = p.lstat()
-            if deep:
+            if few or p.parent == path:
                 with p.open("rb") as f:
                     os.fsync(f.fileno())
-            files[str(p.relative_to(path))] = [
-                info.st_size,
-                info.st_mtime_ns,
-                file_digest(p) if deep else None,
-            ]
-        text = json.dumps({"layout": LAYOUT, "meta": meta, "files": files})
-        with (path / MANIFEST).open("w") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
+                files[str(p.relative_to(path))] = [
+                    *(info.st_size, info.st_mtime_ns),
+                    file_digest(p),
+                ]
+            else:
+                tree[str(p.relative_to(path))] = [info.st_size, info.st_mtime_ns, None]
+        if tree:
+            _write_synced(path / TREE, json.dumps(tree))
+        text = json.dumps({"layout": LAYOUT, "meta": meta, "files": files, "tree": bool(tree)})
+        _write_synced(path / MANIFEST, text)
 
-    def _damage(self, path: Path) -> str | None:
+    def _damage(self, path: Path, thorough: bool) -> str | None:
         """Say what is wrong with an entry; None if nothing is.  FileNotFoundError: no entry."""
         path.stat()
         try:
             manifest = json.loads((path / MANIFEST).read_text())
-            files = manifest["files"]
             if manifest["layout"] != LAYOUT:
                 return "made by another version"
+            files = manifest["files"]
+            if thorough and manifest["tree"]:
+                files |= json.loads((path / TREE).read_text())
         except (OSError, ValueError, KeyError, TypeError):
             return "its manifest cannot be read"
         for name, (size, mtime_ns, sha256) in files.items():
@@ -281,7 +307,7 @@ class Cache:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_full("the cache", self.root, error.strerror) from None
+                raise disk_full("the cache", self.root, str(error.strerror)) from None
             raise NotReady(
                 f"the cache directory {self.root} cannot be used: {error.strerror}",
                 "set PYCTL_CACHE to a directory that you can write",

@@ -9,6 +9,7 @@ changes, and apt checks every signature.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ class Mirror:
         return "".join(f"deb {signed}{self.uri} {suite} main\n" for suite in SUITES)
 
 
+@functools.cache
 def host_arch() -> str:
     """Return the host's Debian architecture (amd64, arm64, ...)."""
     return run(["dpkg", "--print-architecture"], what="ask for the host's architecture").strip()

@@ -84,6 +84,7 @@ _GUEST_LITTER = (
 class Kernel:
     """A kernel that a board can run and modules can be built for."""
 
+    spec: str | None
     release: str
     key: str
     image: Path
@@ -118,7 +119,7 @@ class Roots:
 
     def guest(self) -> Entry:
         """Return the entry that holds ``base.cpio``, the guest's user space."""
-        recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain().key)
+        recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain_key())
         return self.cache.get(
             "guest", recipe, "the guest's user space (Debian packages)", self._make_guest
         )
@@ -175,14 +176,18 @@ class Roots:
 
     # -- toolchain ---------------------------------------------------------
 
+    def toolchain_key(self) -> str:
+        """Return the toolchain's key, which goes into the key of all that it makes."""
+        return digest(SUITE, TOOLCHAIN_PACKAGES, host_arch())
+
     def toolchain(self) -> Entry:
         """Return the entry whose ``root`` holds the cross compiler and make."""
-        arch = host_arch()
         return self.cache.get(
             "toolchain",
-            digest(SUITE, TOOLCHAIN_PACKAGES, arch),
+            self.toolchain_key(),
             "the toolchain root (Debian packages)",
             self._make_toolchain,
+            thorough=True,
         )
 
     def _make_toolchain(self, work: Path) -> dict[str, Any]:
@@ -205,6 +210,8 @@ class Roots:
         """
         with self.cache.scratch("build") as scratch:
             top = scratch / "root"
+            if kernel is not None and kernel.headers is not None:
+                kernel = self.kernel(kernel.spec, thorough=True)
             run(
                 ["cp", "-al", self.toolchain().path / "root", top],
                 what="set up the toolchain root",
@@ -219,7 +226,7 @@ class Roots:
 
     # -- kernel -------------------------------------------------------------
 
-    def kernel(self, spec: str | None, kdir: Path | None = None) -> Kernel:
+    def kernel(self, spec: str | None, kdir: Path | None = None, thorough: bool = False) -> Kernel:
         """Find the kernel that ``--kernel`` names.
 
         ``spec`` is None (newest of the default flavour), a flavour, a version
@@ -238,10 +245,12 @@ class Roots:
             digest(SUITE, version, flavour, 2),
             f"the kernel {version or 'newest'} {flavour} (Debian packages)",
             lambda work: self._make_kernel(work, version, flavour),
+            thorough,
         )
         meta = entry.describe()
         release = meta["release"]
         return Kernel(
+            spec=spec,
             release=release,
             key=digest(meta["image_sha256"], meta["packages"]),
             image=entry.path / "Image",
@@ -359,6 +368,7 @@ def _local_kernel(image: Path, kdir: Path | None) -> Kernel:
     symvers = kdir / "Module.symvers"
     stamp = file_digest(symvers) if symvers.exists() else ""
     return Kernel(
+        spec=str(image),
         release=release_file.read_text().strip(),
         key=digest(file_digest(image), str(kdir.resolve()), stamp),
         image=image,
