@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pyctl.errors import NotReady, OperationFailed, UsageError
-from pyctl.faults import DURATION_LIMIT_US, KEY_COMMIT, parse_faults, script_words
+from pyctl.faults import DURATION_LIMIT_US, KEY_COMMIT, cpu_of, parse_faults, script_words
 from pyctl.model import parse_number
 from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32, version_text
 
@@ -318,6 +318,12 @@ class LogEntry:
     left_ns: int | None
     x0: int
     conduit: str
+
+    def __str__(self) -> str:
+        return (
+            f"CPU {cpu_of(self.mpidr)}: CLEAN_INV_MEMREGION(0x{self.base:x}, "
+            f"0x{self.length:x}, 0x{self.flags:x}), call {self.seq}, by {self.conduit},"
+        )
 
     @property
     def status(self) -> int:

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from pyctl.debugfs import Debugfs
-from pyctl.errors import NotReady, OperationFailed, PyctlError, UsageError
+from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost, UsageError
 from pyctl.host import Host
 from pyctl.model import (
     FirmwareCalls,
@@ -25,7 +25,7 @@ from pyctl.model import (
     errno_name,
     target_range,
 )
-from pyctl.provider import Provider, find_provider, start_counting
+from pyctl.provider import Provider, calls_inside, find_provider, start_counting
 from pyctl.regions import check_target, regions
 from pyctl.smccc import status_name
 
@@ -146,11 +146,18 @@ def _check_chain(request: Request, info: Info) -> None:
 def run(host: Host, request: Request, info: Info, timeout_s: float) -> Result:
     """Carry out a prepared request and collect the evidence.
 
-    Raises TargetLost where the call never comes back.
+    Raises TargetLost where the call never comes back, with the CPU and the call that
+    are stuck where firmware can still be asked.
     """
     debugfs = Debugfs(host)
     counting = start_counting(debugfs, info) if request.via == "memregion" else None
-    record, outcome = debugfs.invalidate(request, timeout_s)
+    try:
+        record, outcome = debugfs.invalidate(request, timeout_s)
+    except TargetLost as lost:
+        stuck = calls_inside(debugfs) if info.raw_calls else []
+        if not stuck:
+            raise
+        raise TargetLost(f"{lost.message} {' '.join(stuck)}", lost.hint) from lost
     firmware = counting() if counting else record.firmware
     return Result(
         request=request,

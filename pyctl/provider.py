@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyctl.debugfs import PROVIDER_MODULE, Debugfs
-from pyctl.errors import NotReady
+from pyctl.errors import NotReady, PyctlError
 from pyctl.host import Host
 from pyctl.model import FirmwareCalls, Info
 from pyctl.smccc import BUSY, RATE_LIMITED
@@ -85,3 +85,17 @@ def _count_in_stub(debugfs: Debugfs) -> Callable[[], FirmwareCalls] | None:
         )
 
     return since
+
+
+def calls_inside(debugfs: Debugfs) -> list[str]:
+    """The calls that firmware has not returned from, a sentence each, by its own log.
+
+    Empty where firmware keeps no log: everywhere but on a virtual board.
+    """
+    from pyctl.firmware import Stub
+
+    try:
+        log = Stub(debugfs.raw_call).log()
+    except PyctlError:
+        return []
+    return [f"{call} has not returned." for call in log if call.left_ns is None]

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "cache.h"
+#include "console.h"
 #include "cpu.h"
 #include "fault.h"
 #include "smccc.h"
@@ -388,6 +389,10 @@ void fault_stall(const struct call *call, enum fault_kind kind)
 
 	if (!fault_hits(faults, kind))
 		return;
+	/* Where no other CPU is left to read the log, the console has it. */
+	if (kind == FAULT_HANG)
+		console_print("stub: CPU %lx will not return from call %lx (x1 %lx, x2 %lx)\n",
+			      cpu_affinity(), (uint64_t)call->fid, call->arg[1], call->arg[2]);
 	ticks = faults->parameter[kind] * read_sysreg(cntfrq_el0) / 1000000;
 	bounded = kind == FAULT_LATENCY || ticks;
 	while (!released(faults, kind) && !(bounded && counter_read() - start >= ticks))
