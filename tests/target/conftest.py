@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from runner import Pyctl
 
 from pyctl import regions
 from pyctl.debugfs import Debugfs, exchange
@@ -182,6 +183,12 @@ def provider(host, debugfs, stub):
     stub.reset()
     ours.unload()
     ours.try_load()
+
+
+@pytest.fixture
+def pyctl(on_target):
+    """Run `pyctl` here as a process of its own."""
+    return Pyctl()
 
 
 @pytest.fixture
