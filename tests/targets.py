@@ -69,7 +69,7 @@ class VmTarget:
             options |= mark.kwargs
         options |= board or {}
         options["firmware"] = tuple(parse_settings(options.get("firmware", ())))
-        return Spec(**options)
+        return Spec(tests=True, **options)
 
     def run(self, item, nodeid, board, timeout_s):
         """Run a test on a pristine board; return its reports and what it printed."""

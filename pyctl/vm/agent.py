@@ -51,7 +51,6 @@ _READ_BYTES = 32 * 1024
 REPORT_FD = 3
 # Left alone when free memory is filled: the kernel must not run short.
 _SPARED_KIB = 40 * 1024
-_SCRUB_BYTES = 1024 * 1024
 
 
 def find_port() -> str:
@@ -70,12 +69,10 @@ def scrub_free_memory() -> None:
     """Fill free memory with zeros once: pages of zeros take no space in a snapshot."""
     with open("/proc/meminfo") as f:
         free_kib = next(int(line.split()[1]) for line in f if line.startswith("MemFree:"))
-    size = max(0, free_kib - _SPARED_KIB) * 1024 & ~(_SCRUB_BYTES - 1)
-    if size:
-        zeros = bytes(_SCRUB_BYTES)
-        with mmap.mmap(-1, size) as memory:
-            for _ in range(0, size, _SCRUB_BYTES):
-                memory.write(zeros)
+    if free_kib > _SPARED_KIB:
+        # The kernel clears what it hands out, and MAP_POPULATE takes it all at once.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        mmap.mmap(-1, (free_kib - _SPARED_KIB) * 1024, flags=flags).close()
 
 
 class Command:
@@ -223,6 +220,7 @@ class Agent:
             Frame.PING: lambda request, _data: self.send(Frame.PONG, request),
             Frame.FILES: self.files,
             Frame.PRELOAD: self.preload,
+            Frame.SETTLE: self.settle,
         }
         # Wakes the main loop when a child ends.
         self.wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -301,7 +299,7 @@ class Agent:
         self.send(Frame.DONE, request)
 
     def preload(self, request: int, data: bytes) -> None:
-        """Import, so that commands need not; then settle memory for many forks.
+        """Import, so that commands need not.
 
         A ``host`` module goes further: its ``main`` is called and serves from
         within whatever it has set up.
@@ -313,21 +311,22 @@ class Agent:
             if module in sys.modules:
                 FORKED[name] = _program(module, function)
 
-        def settle() -> None:
-            gc.collect()
-            gc.freeze()
-            scrub_free_memory()
+        def serve() -> NoReturn:
             self.send(Frame.DONE, request)
-
-        def settle_and_serve() -> NoReturn:
-            settle()
             self.serve()
 
         if spec.get("host"):
             with contextlib.suppress(Exception):
-                importlib.import_module(spec["host"]).main(settle_and_serve)
+                importlib.import_module(spec["host"]).main(serve)
             # It could not set itself up; whoever needs it will find out why.
-        settle()
+        self.send(Frame.DONE, request)
+
+    def settle(self, request: int, _data: bytes) -> None:
+        """Put memory in order for a snapshot and for many forks."""
+        gc.collect()
+        gc.freeze()
+        scrub_free_memory()
+        self.send(Frame.DONE, request)
 
     # -- the running command -----------------------------------------------
 

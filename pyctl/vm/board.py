@@ -224,6 +224,11 @@ class Board:
         self.begin(Frame.PRELOAD, {"modules": list(modules), "host": host})
         self.wait_for(Frame.DONE, time.monotonic() + BOOT_TIMEOUT_S, "import the project")
 
+    def settle(self) -> None:
+        """Have the agent put memory in order for a snapshot."""
+        self.begin(Frame.SETTLE)
+        self.wait_for(Frame.DONE, time.monotonic() + BOOT_TIMEOUT_S, "settle its memory")
+
     def start(
         self,
         argv: Sequence[str],
@@ -369,7 +374,8 @@ class BoardFactory:
             project = self.builder.project(kernel)
             board = self._boot_cold(spec, kernel)
             try:
-                self._install(board, project, spec)
+                self._install(board, project)
+                self._load(board, spec)
             except BaseException:
                 board.close()
                 raise
@@ -415,16 +421,20 @@ class BoardFactory:
             raise
         return board
 
-    def _install(self, board: Board, project: Entry, spec: Spec) -> None:
-        """Bring the project's files in and load the modules, as far as firmware allows."""
+    def _install(self, board: Board, project: Entry) -> None:
+        """Bring the project's files in."""
         with self.timed("install project"):
             board.put_files(project.path / "project.tar")
-        if spec.load:
+
+    def _load(self, board: Board, spec: Spec) -> None:
+        """Load the modules, as far as firmware allows."""
+        if not spec.load:
+            return
+        with self.timed("load modules"):
             # What keeps a module from loading is the command's to find out and
             # say; the test module is useful without a provider.
-            with self.timed("load modules"):
-                for provider in ("none", "auto"):
-                    board.output(["pyctl", "load", "--raw", "--provider", provider])
+            for provider in ("none", "auto"):
+                board.output(["pyctl", "load", "--raw", "--provider", provider])
 
     # -- snapshots ------------------------------------------------------------
 
@@ -433,7 +443,8 @@ class BoardFactory:
 
         def make(work: Path) -> None:
             with self._boot_cold(spec, kernel) as board:
-                board.preload(BASE_MODULES)
+                with self.timed("import libraries"):
+                    board.preload(BASE_MODULES)
                 self._save(board, work)
 
         self.cache.keep_newest("base", KEPT_BASE)
@@ -460,12 +471,19 @@ class BoardFactory:
 
         def make(work: Path) -> None:
             with self._restore(spec, self._base(spec, kernel, qemu)) as board:
-                self._install(board, project, spec)
-                board.preload(READY_MODULES, host="tests.warm")
+                self._install(board, project)
+                with self.timed("import project"):
+                    board.preload(READY_MODULES)
+                self._load(board, spec)
+                if spec.tests:
+                    with self.timed("collect tests"):
+                        board.preload((), host="tests.warm")
                 self._save(board, work)
 
         self.cache.keep_newest("ready", KEPT_READY)
-        key = digest(self._base_key(spec, kernel, qemu), project.key, READY_MODULES, spec.load)
+        key = digest(
+            self._base_key(spec, kernel, qemu), project.key, READY_MODULES, spec.load, spec.tests
+        )
         return self.cache.get("ready", key, "a snapshot of the ready board", make)
 
     def _save(self, board: Board, work: Path) -> None:
@@ -473,4 +491,7 @@ class BoardFactory:
         from pyctl.vm.snapshot import save
 
         assert board.machine.monitor is not None
-        save(board.machine.monitor, work / SNAPSHOT_FILE)
+        with self.timed("settle memory"):
+            board.settle()
+        with self.timed("write snapshot"):
+            save(board.machine.monitor, work / SNAPSHOT_FILE)

@@ -35,6 +35,7 @@ class Frame(enum.IntEnum):
     PING = 6
     FILES = 7  # a piece of a tar archive to unpack over /; empty ends it
     PRELOAD = 8  # JSON: modules to import in the agent, host (one to serve from within)
+    SETTLE = 9  # get ready for a snapshot
 
     READY = 64  # JSON: nonce, protocol, pid of the agent, release
     STDOUT = 65
@@ -43,7 +44,7 @@ class Frame(enum.IntEnum):
     EXIT = 68  # JSON: status (0..255), or signal
     PONG = 69
     ERROR = 70  # JSON: message; the request was not carried out
-    DONE = 71  # FILES or PRELOAD was carried out
+    DONE = 71  # FILES, PRELOAD or SETTLE was carried out
 
 
 _KINDS = frozenset(int(kind) for kind in Frame)

@@ -52,6 +52,8 @@ class Spec:
     append: str = ""
     # Whether a ready board has the modules loaded.
     load: bool = True
+    # Whether it has the target tests collected.
+    tests: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAX_CPUS:
