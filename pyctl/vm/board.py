@@ -59,16 +59,7 @@ KEPT_READY = 32
 KEPT_BASE = 6
 # Imported before a snapshot, so that a command need not import them.
 BASE_MODULES = ("click", "json", "psutil", "pyudev", "subprocess", "pytest")
-READY_MODULES = (
-    "pyctl.cli.main",
-    *(
-        f"pyctl.cli.{name}"
-        for name in (
-            *("attributes", "doctor", "invalidate", "load"),
-            *("regions", "status", "unload"),
-        )
-    ),
-)
+READY_MODULES = ("pyctl.cli.everything",)
 
 
 @dataclass
