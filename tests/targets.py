@@ -52,13 +52,14 @@ class Reports:
 
 
 class VmTarget:
-    """Runs each test on a virtual board of its own."""
+    """Runs each test on a virtual board."""
 
     def __init__(self, say):
         from pyctl.vm.board import BoardFactory
         from pyctl.vm.cache import Cache
 
         self.factory = BoardFactory(Cache(say=say))
+        self.shared = None
 
     def spec(self, item, board):
         """The board that a test asks for by its markers and its place in the matrix."""
@@ -72,20 +73,43 @@ class VmTarget:
         return Spec(tests=True, **options)
 
     def run(self, item, nodeid, board, timeout_s):
-        """Run a test on a pristine board; return its reports and what it printed."""
+        """Run a test; return its reports and what it printed.
+
+        The board is a pristine one, or one that other tests have only read from.
+        """
+        spec, cold = self.spec(item, board), item.config.getoption("cold")
+        if item.get_closest_marker("shared_board") is None:
+            with self.factory.boot(spec, cold) as guest:
+                return self.run_on(guest, nodeid, timeout_s)
+        if self.shared is None or self.shared[0] != spec:
+            self.close()
+            self.shared = (spec, self.factory.boot(spec, cold))
+        try:
+            return self.run_on(self.shared[1], nodeid, timeout_s)
+        except TargetLost:
+            self.close()
+            raise
+
+    def run_on(self, guest, nodeid, timeout_s):
+        """Run a test on a board."""
         from pyctl.vm.board import Streams
 
         reports, printed = Reports(), bytearray()
-        with self.factory.boot(self.spec(item, board), cold=item.config.getoption("cold")) as guest:
-            streams = Streams(printed.extend, printed.extend, reports.feed)
-            # A board from a snapshot has the tests collected already, unless
-            # that failed; then pytest over there says why.
-            for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
-                status = guest.run(command, streams, timeout_s=timeout_s, cwd="/opt/pyctl")
-                if status != NOT_FOUND:
-                    break
-                printed.clear()
+        streams = Streams(printed.extend, printed.extend, reports.feed)
+        # A board from a snapshot has the tests collected already, unless that
+        # failed; then pytest over there says why.
+        for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
+            status = guest.run(command, streams, timeout_s=timeout_s, cwd="/opt/pyctl")
+            if status != NOT_FOUND:
+                break
+            printed.clear()
         return reports.all(), printed.decode(errors="replace")
+
+    def close(self):
+        """End the shared board, if there is one."""
+        if self.shared is not None:
+            self.shared[1].close()
+            self.shared = None
 
 
 class SshTarget:

@@ -33,6 +33,8 @@ class Process(subprocess.Popen):
 class Runner:
     """Runs `pyctl` in a process of its own, and knows what that leaves behind."""
 
+    command = PYCTL
+
     def __init__(self):
         self.mark = uuid.uuid4().hex
         self.env = dict(os.environ) | {MARK: self.mark}

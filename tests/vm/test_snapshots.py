@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A restored board is as good as a cold one, and never runs code of another day."""
+
+import json
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+
+STATE = """
+import json, os
+from pyctl.debugfs import Debugfs
+from pyctl.firmware import Stub
+from pyctl.host import Host
+debugfs = Debugfs(Host.this())
+stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
+stub.identify()
+print(json.dumps(stub.state()["settings"]))
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--conduit", "smc", "--cpus", "4")])
+def test_a_restored_board_answers_as_a_cold_one_does(pyctl, options):
+    def answers(*more):
+        script = "; ".join(
+            [
+                *(f"pyctl {name} --json" for name in ("attributes", "regions", "doctor", "status")),
+                f"python3 -c '{STATE}'",
+            ]
+        )
+        done = pyctl.on_board("sh", "-c", script, options=(*options, *more))
+        assert done.returncode == 0, done.stderr
+        decoder, found, text = json.JSONDecoder(), [], done.stdout.strip()
+        while text:
+            answer, end = decoder.raw_decode(text)
+            found.append(answer)
+            text = text[end:].lstrip()
+        attributes, regions, doctor, status, stub = found
+        # What the kernel has allocated at boot differs from boot to boot.
+        regions["regions"] = [r for r in regions["regions"] if r["kind"] not in ("ram", "reserved")]
+        return attributes, regions, doctor, status, stub
+
+    assert answers() == answers("--cold")
+
+
+def checkout(path, version):
+    """A checkout of this project that calls itself another version."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (TOP / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes((TOP / name).read_bytes())
+            (path / name).chmod((TOP / name).stat().st_mode)
+    set_version(path, version)
+    return path
+
+
+def set_version(path, version):
+    (path / "pyctl/cli/status.py").open("a").write(f"\n# {version}\n")
+    (path / "pyctl/smccc.py").open("a").write(f"\nMARK = {version!r}\n")
+
+
+SHOW_MARK = ("python3", "-c", "import pyctl.smccc; print(pyctl.smccc.MARK)")
+
+
+def test_different_checkouts_at_the_same_time_never_see_each_other(pyctl, tmp_path):
+    tops = [checkout(tmp_path / name, name) for name in ("one", "two")]
+    runs = [
+        subprocess.Popen(
+            [*pyctl.command, "vm", "run", "--", *SHOW_MARK],
+            cwd=top,
+            env=pyctl.env | {"PYTHONPATH": str(top)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for top in tops
+    ]
+    assert [run.communicate(timeout=300)[0].strip() for run in runs] == ["one", "two"]
+
+
+def test_a_changed_file_is_in_the_very_next_run(pyctl, tmp_path):
+    top = checkout(tmp_path / "top", "before")
+
+    def mark():
+        return subprocess.run(
+            [*pyctl.command, "vm", "run", "--", *SHOW_MARK],
+            cwd=top,
+            env=pyctl.env | {"PYTHONPATH": str(top)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        ).stdout.strip()
+
+    assert mark() == "before"
+    set_version(top, "after")
+    assert mark() == "after"
+
+
+def test_a_snapshot_cut_anywhere_is_not_trusted(pyctl, private_cache):
+    assert pyctl.on_board("true").returncode == 0
+    [memory] = private_cache.glob("ready/*/memory")
+    info = memory.stat()
+    with memory.open("r+b") as f:
+        f.truncate(random.randrange(info.st_size))
+    # Even a cut that kept the time of the file.
+    os.utime(memory, ns=(info.st_atime_ns, info.st_mtime_ns))
+    done = pyctl.on_board("echo", "fine")
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+def test_a_snapshot_that_qemu_cannot_continue_is_made_again(pyctl, private_cache):
+    """Damage that size and time do not show: QEMU finds it, and the run recovers."""
+    assert pyctl.on_board("true").returncode == 0
+    [memory] = private_cache.glob("ready/*/memory")
+    info = memory.stat()
+    with memory.open("r+b") as f:
+        f.write(bytes(4096))
+    os.utime(memory, ns=(info.st_atime_ns, info.st_mtime_ns))
+    done = pyctl.on_board("echo", "fine")
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+    assert "cannot be continued" in done.stderr or "corrupt" in done.stderr
+
+
+def test_twenty_runs_in_a_row_succeed(pyctl):
+    for _ in range(20):
+        done = pyctl.on_board("true")
+        assert done.returncode == 0, done.stderr
