@@ -8,6 +8,7 @@ every call that comes back is kept so that the last rules can judge all.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -34,6 +35,8 @@ BACKOFF_S = (*(0.001 * 2**n for n in range(9)), *[0.5] * 8)
 """Waits between tries: short at first, and about five seconds in all."""
 MAX_BYTES = 1 << 20
 """Of the largest range that is cleaned and invalidated."""
+WINDOW_S = 1.0
+"""After this time without a call a limit per second has nothing left to count."""
 PATIENCE_S = 2.5
 """What the calls of one rule may take, where they are slow or must be far apart."""
 
@@ -69,6 +72,7 @@ class Bench:
         self.access = access
         self.risky = risky
         self.log: list[Call] = []
+        self._is_limited = False
 
     # Calls.
 
@@ -88,6 +92,7 @@ class Bench:
             for request, sent, x in zip(requests, filled, answers, strict=True)
         ]
         self.log += made
+        self._is_limited |= any(call.status == RATE_LIMITED for call in made)
         return made
 
     def _placed(self, request: RawRequest) -> RawRequest:
@@ -131,7 +136,15 @@ class Bench:
         target = self.target
         self.access.wait(self.interval_s)
         size = min(target.size, MAX_BYTES)
-        return self.access.invalidate(Request(target.addr, size, "smccc", count, threads, dry_run))
+        request = Request(target.addr, size, "smccc", count, threads, dry_run)
+        record = self.access.invalidate(request)
+        self._is_limited |= record.errno == errno.EAGAIN
+        return record
+
+    def rest(self) -> None:
+        """Let a limit of calls per second forget, where there is one."""
+        if self.rate_per_s or self._is_limited:
+            self.access.wait(WINDOW_S)
 
     def affordable(self, calls: int) -> int:
         """How many of ``calls`` fit into a rule's time, one at least."""

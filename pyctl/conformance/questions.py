@@ -21,7 +21,7 @@ from pyctl.conformance.rule import (
     Rule,
     observed,
 )
-from pyctl.conformance.timing import WINDOW_S, burst_calls
+from pyctl.conformance.timing import burst_calls
 from pyctl.model import RawRequest, errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION, NOT_REQUIRED, RATE_LIMITED, status_name
 
@@ -111,7 +111,7 @@ def _dry_run_time(bench: Bench) -> Outcome:
 
 
 def _dry_run_budget(bench: Bench) -> Outcome:
-    bench.access.wait(WINDOW_S)
+    bench.rest()
     record = bench.loop(burst_calls(bench), dry_run=True)
     end = f"then {errno_name(record.errno)}" if record.errno else "and none was refused"
     return observed(f"{record.completed} dry runs in a burst, {end}.", completed=record.completed)
@@ -121,7 +121,7 @@ def _rate_per_cpu(bench: Bench) -> Outcome:
     """Exhaust the rate on one CPU, and at once ask on another."""
     need_cpus(bench)
     one, other = bench.access.cpus[:2]
-    bench.access.wait(WINDOW_S)
+    bench.rest()
     burst = [replace(bench.request(), cpu=one)] * burst_calls(bench)
     made = bench.calls([*burst, replace(bench.request(), cpu=other)])
     if made[-2].status != RATE_LIMITED:

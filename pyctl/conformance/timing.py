@@ -33,8 +33,6 @@ LATENCY_SLACK_NS = 1_000_000
 """For the way into the kernel's clock and back, and an interrupt or two."""
 PACED_CALLS = 400
 BURST_CALLS = 1000
-WINDOW_S = 1.0
-"""After this time without a call a limit per second has nothing left to count."""
 
 
 def _latency(bench: Bench) -> Outcome:
@@ -63,7 +61,7 @@ def _rate(bench: Bench) -> Outcome:
     bench.need_attributes()
     if not bench.rate_per_s:
         raise NotRun("Firmware states no rate (0).")
-    bench.access.wait(WINDOW_S)
+    bench.rest()
     count = max(2, bench.affordable(min(bench.rate_per_s + 2, PACED_CALLS)))
     made = bench.clean_inv([bench.request()] * count)
     text = f"{bench.rate_per_s} calls/s are advertised"
@@ -75,7 +73,7 @@ def _rate(bench: Bench) -> Outcome:
 
 def _onset(bench: Bench) -> Outcome:
     bench.need_attributes()
-    bench.access.wait(WINDOW_S)
+    bench.rest()
     record = bench.loop(burst_calls(bench))
     calls = record.firmware.calls if record.firmware else 0
     values: dict[str, Any] = {
