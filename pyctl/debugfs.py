@@ -34,6 +34,12 @@ from pyctl.worker import Outcome, run_bounded
 MOUNT_POINT = "/sys/kernel/debug"
 TEST_MODULE = "memregion_test"
 PROVIDER_MODULE = "smccc_cache"
+_RAW_FILES = {
+    "smccc": "Raw SMCCC calls are",
+    "memory_cached": "Access to physical memory is",
+    "memory_noncached": "Access to physical memory is",
+}
+"""Files that exist only with raw_calls=1, and what is amiss without."""
 
 
 class Debugfs:
@@ -127,6 +133,37 @@ class Debugfs:
             raise KeyboardInterrupt
         return _registers(outcome.data, len(requests))
 
+    def read_memory(self, addr: int, size: int, cached: bool = True) -> bytes:
+        """Physical memory through a cacheable, or a Normal non-cacheable, mapping.
+
+        Exists, as does ``write_memory``, only where memregion_test was loaded with
+        raw_calls=1, and for memory that neither the kernel nor a driver owns.
+        """
+        with self._memory(cached) as file:
+            data = b""
+            while len(data) < size:
+                data += os.pread(file, size - len(data), addr + len(data))
+            return data
+
+    def write_memory(self, addr: int, data: bytes, cached: bool = True) -> None:
+        """The reverse: stores of ``data`` through either kind of mapping."""
+        with self._memory(cached) as file:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(file, data[done:], addr + done)
+
+    @contextlib.contextmanager
+    def _memory(self, cached: bool) -> Iterator[int]:
+        name = "memory_cached" if cached else "memory_noncached"
+        try:
+            file = os.open(self._path(TEST_MODULE, name), os.O_RDWR | os.O_CLOEXEC)
+            try:
+                yield file
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, name, error) from error
+
     def _path(self, module: str, name: str) -> Path:
         return self.host.path(f"{MOUNT_POINT}/{module}/{name}")
 
@@ -148,9 +185,9 @@ class Debugfs:
                 + ("it is locked down." if self.host.is_locked_down else "it may be locked down."),
                 "Lockdown forbids debugfs: turn Secure Boot off, or boot without lockdown=.",
             )
-        if error.errno == errno.ENOENT and name == "smccc":
+        if error.errno == errno.ENOENT and name in _RAW_FILES:
             return NotReady(
-                "Raw SMCCC calls are not enabled.", "Run `pyctl unload` and `pyctl load --raw`."
+                f"{_RAW_FILES[name]} not enabled.", "Run `pyctl unload` and `pyctl load --raw`."
             )
         if error.errno == errno.ENOENT:
             return NotReady(

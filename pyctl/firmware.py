@@ -40,6 +40,12 @@ SET = 0xC600_0002
 RESET = 0xC600_0003
 QUEUE = 0xC600_0004
 LOG = 0xC600_0005
+MODEL = 0xC600_0006
+MEDIA_READ = 0xC600_0007
+MEDIA_WRITE = 0xC600_0008
+MEDIA_BYTES_PER_CALL = 64
+MODEL_WINDOW_LIMIT = 4 << 20
+MODEL_LINE_LIMITS = (16, 4096)
 
 KEY_QUEUED_STATUS = 0x0A
 KEY_TARGET_BASE = 0x0D
@@ -416,6 +422,19 @@ class Stub:
             if signed32(registers[0]) == 0:
                 entries.append(self._entry(registers))
         return entries
+
+    def start_model(self, base: int, size: int, line_size: int) -> None:
+        """Model a cache of ``line_size`` (16 to 4096, a power of two) over a window of the
+        target range, of at most MODEL_WINDOW_LIMIT; all of it is clean then.
+
+        A model that was running ends.
+        """
+        what = f"model a cache at 0x{base:x} + 0x{size:x} with lines of {line_size}"
+        self._identified_call(MODEL, what, base, size, line_size)
+
+    def stop_model(self) -> None:
+        """Let the window be plain memory again, as the CPU saw it last."""
+        self._identified_call(MODEL, "stop the model", 0, 0, 0)
 
     def state(self) -> dict[str, object]:
         """Everything that can be read, for JSON: ``settings`` and ``readings`` by name."""

@@ -5,6 +5,7 @@ These tests run on the target itself.  What they need and do not find they name
 in a skip; what they change on a machine that others use they put back.
 """
 
+import multiprocessing
 import os
 import platform
 import re
@@ -192,6 +193,15 @@ def pyctl(on_target):
 
 
 @pytest.fixture
+def unloaded(provider, pyctl):
+    """A kernel without our modules; afterwards they are back, from the right build."""
+    assert pyctl("unload").status == 0
+    yield
+    pyctl("unload")
+    assert pyctl("load", "--raw").status == 0
+
+
+@pytest.fixture
 def wait_until():
     """Wait for a condition, bounded; for what another process or CPU brings about."""
 
@@ -202,3 +212,43 @@ def wait_until():
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def in_background():
+    """Runs functions in processes of their own; ends them with the test.
+
+    This process keeps to the first CPU: the kernel cannot take it off one that is
+    held in firmware.
+    """
+    started = []
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {0})
+
+    def start(function, *arguments):
+        process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+    os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
+def call_on(debugfs, in_background, wait_until, stub):
+    """Makes a CLEAN_INV_MEMREGION call on a CPU, in the background, once it is in firmware."""
+
+    def make(cpu, base, size):
+        os.sched_setaffinity(0, {cpu})
+        debugfs.raw_call(0xC000_0005, (base, size, 0))
+
+    def start(cpu, base, size):
+        calls = stub.get("clean_inv_calls")
+        process = in_background(make, cpu, base, size)
+        wait_until(lambda: stub.get("clean_inv_calls") > calls, "the call reached firmware")
+        return process
+
+    return start

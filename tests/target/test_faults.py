@@ -8,7 +8,6 @@ register filled.  What a fault does to memory is the modelled cache's to show.
 import ctypes
 import itertools
 import mmap
-import multiprocessing
 import os
 import struct
 
@@ -69,27 +68,6 @@ class Answer:
 
 def arm(faults, text):
     faults.replace(parse_faults(text))
-
-
-@pytest.fixture
-def in_background():
-    """Runs functions in processes of their own; ends them with the test.
-
-    This process keeps to the first CPU: the kernel cannot take it off one that is
-    held in firmware.
-    """
-    started = []
-    os.sched_setaffinity(0, {0})
-
-    def start(function, *arguments):
-        process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
-        process.start()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
 
 
 # -- good firmware, so that what follows can be told from it -------------------
@@ -233,11 +211,6 @@ def test_any_latency(faults, firmware, stub, latency_us):
     assert call.left_ns - call.entered_ns >= latency_us * 1000
 
 
-def stay_inside(debugfs, cpu):
-    os.sched_setaffinity(0, {cpu})
-    debugfs.raw_call(CLEAN_INV, (0x5F00_0000, 64, 0))
-
-
 def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub):
     """The CPU that hangs is lost to the kernel, too; another one tells which it is."""
     arm(faults, "hang@next=1@cpu=1")
@@ -252,11 +225,10 @@ def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub)
 
 @pytest.mark.parametrize("kind", ["hold", "hold_early"])
 def test_held_call_goes_on_when_its_fault_is_cleared(
-    faults, debugfs, stub, in_background, wait_until, kind
+    faults, stub, target_range, call_on, wait_until, kind
 ):
     arm(faults, f"noop,{kind}@next=1@cpu=1")
-    caller = in_background(stay_inside, debugfs, 1)
-    wait_until(lambda: stub.get("clean_inv_calls") == 1, "the call reached firmware")
+    caller = call_on(1, target_range.addr, 64)
     faults.clear([0])
     [call] = stub.log()
     assert call.left_ns is None, "clearing another fault released it"
@@ -273,13 +245,10 @@ def test_held_call_goes_on_after_its_time(faults, firmware, stub):
     assert call.left_ns - call.entered_ns >= 50_000_000
 
 
-def test_busy_while_another_cpu_is_inside(
-    faults, firmware, debugfs, stub, in_background, wait_until
-):
+def test_busy_while_another_cpu_is_inside(faults, firmware, target_range, call_on):
     arm(faults, "busy_inside,hold@next=1@cpu=1")
     assert firmware.statuses(2, cpu=0) == [0, 0]
-    caller = in_background(stay_inside, debugfs, 1)
-    wait_until(lambda: stub.get("clean_inv_calls") == 3, "the other call reached firmware")
+    caller = call_on(1, target_range.addr, 64)
     assert firmware.statuses(2, cpu=0) == [Status.BUSY] * 2
     faults.clear([1])
     caller.join(CALL_TIME_S)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two eyes on the same memory: what the CPU sees, and what a device would see.
+
+On the virtual board the device's side is the memory behind a modelled cache in
+the firmware; nothing but a clean or an invalidate moves bytes between the two.
+On a real board it is a Normal non-cacheable mapping of the same memory, which
+needs no help from firmware, but cannot see everything; see ``AliasObserver``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from pyctl.debugfs import Debugfs
+from pyctl.errors import OperationFailed
+from pyctl.firmware import MEDIA_BYTES_PER_CALL, MEDIA_READ, MEDIA_WRITE, Stub
+from pyctl.model import RawRequest, Request
+from pyctl.smccc import signed32
+
+DEVICE_TIMEOUT_S = 120.0
+_WORD = 8
+
+Piece = tuple[int, bytes]
+"""Bytes and the physical address at which they are."""
+
+
+class Observer(Protocol):
+    """Access to memory from both sides; addresses are physical."""
+
+    name: str
+    line_size: int
+    limits: Sequence[str]
+    """What it cannot show, and what it does to the memory, in sentences."""
+
+    def prepare(self, addr: int, data: bytes) -> None:
+        """Let ``data`` be there for both sides, and no line be dirty."""
+
+    def cpu_write(self, pieces: Iterable[Piece]) -> None:
+        """Store through the cache."""
+
+    def cpu_read(self, addr: int, size: int) -> bytes:
+        """Load through the cache."""
+
+    def device_write(self, pieces: Iterable[Piece]) -> None:
+        """Store behind the CPU's back."""
+
+    def device_read(self, addr: int, size: int) -> bytes:
+        """Load what the caches have let go of."""
+
+
+class _CpuSide:
+    """The CPU's side is the same for both."""
+
+    def __init__(self, debugfs: Debugfs) -> None:
+        self.debugfs = debugfs
+
+    def cpu_write(self, pieces: Iterable[Piece]) -> None:
+        """Store through the cache."""
+        for addr, data in joined(pieces):
+            self.debugfs.write_memory(addr, data)
+
+    def cpu_read(self, addr: int, size: int) -> bytes:
+        """Load through the cache."""
+        return self.debugfs.read_memory(addr, size)
+
+
+class ModelObserver(_CpuSide):
+    """The virtual board's modelled cache, running while this is open.
+
+    Use as a context manager.  Raises NotReady where the firmware is not our stub.
+    """
+
+    name = "model"
+    limits: Sequence[str] = (
+        "The cache is a model: a line leaves it when firmware cleans or invalidates it, never "
+        "by itself.",
+    )
+
+    def __init__(self, debugfs: Debugfs, base: int, size: int, line_size: int) -> None:
+        super().__init__(debugfs)
+        self.stub = Stub(debugfs.raw_call)
+        self.base, self.size, self.line_size = base, size, line_size
+
+    def __enter__(self) -> ModelObserver:
+        self._start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stub.stop_model()
+
+    def _start(self) -> None:
+        self.stub.start_model(self.base, self.size, self.line_size)
+
+    def prepare(self, addr: int, data: bytes) -> None:
+        """A model that starts takes the CPU's bytes for both sides."""
+        self.cpu_write([(addr, data)])
+        self._start()
+
+    def device_write(self, pieces: Iterable[Piece]) -> None:
+        """Store into the memory behind the model."""
+        self._calls(
+            [
+                RawRequest(MEDIA_WRITE, (addr, len(part), *_words(part)))
+                for start, data in pieces
+                for addr, part in _chunks(start, data)
+            ]
+        )
+
+    def device_read(self, addr: int, size: int) -> bytes:
+        """Load from the memory behind the model."""
+        lengths = [
+            (start, min(MEDIA_BYTES_PER_CALL, addr + size - start))
+            for start in range(addr, addr + size, MEDIA_BYTES_PER_CALL)
+        ]
+        answers = self._calls([RawRequest(MEDIA_READ, pair) for pair in lengths])
+        return b"".join(
+            b"".join(word.to_bytes(_WORD, "little") for word in registers[1:9])[:length]
+            for registers, (_start, length) in zip(answers, lengths, strict=True)
+        )
+
+    def _calls(self, requests: Sequence[RawRequest]) -> list[list[int]]:
+        answers = self.debugfs.raw_calls(requests, DEVICE_TIMEOUT_S) if requests else []
+        for registers, request in zip(answers, requests, strict=True):
+            if signed32(registers[0]):
+                raise OperationFailed(
+                    f"The modelled cache refused an access of the device's to 0x{request.x[0]:x}.",
+                    "Is another `pyctl coherency` running? It has one window only.",
+                )
+        return answers
+
+
+class AliasObserver(_CpuSide):
+    """A reserved range, mapped cacheable and Normal non-cacheable at once."""
+
+    name = "alias"
+    limits: Sequence[str] = (
+        "The device's side is a non-cacheable mapping of the same CPU. It shows what CPU caches "
+        "hold back; it cannot show what a system or memory-side cache holds back, because "
+        "non-cacheable accesses may be served from there, too.",
+        "A cache may drop or write back any line at any time. So a bad line is proof of a fault, "
+        "but a good one may be luck: repeat, and do not take it for proof.",
+        "A call cannot be held inside firmware here, so the under-flush race is not tried.",
+        "All bytes of the range are overwritten.",
+    )
+
+    def __init__(self, debugfs: Debugfs, line_size: int) -> None:
+        super().__init__(debugfs)
+        self.line_size = line_size
+
+    def prepare(self, addr: int, data: bytes) -> None:
+        """Clean and invalidate by virtual address, so without what is under test."""
+        self.cpu_write([(addr, data)])
+        record, _outcome = self.debugfs.invalidate(
+            Request(addr, len(data), via="va"), DEVICE_TIMEOUT_S
+        )
+        if record.errno or not record.completed:
+            raise OperationFailed(
+                f"The range at 0x{addr:x} cannot be cleaned by virtual address.",
+                "Choose memory that `pyctl regions` marks safe.",
+            )
+        # What the CPU has not read it would not hold back.
+        self.cpu_read(addr, len(data))
+
+    def device_write(self, pieces: Iterable[Piece]) -> None:
+        """Store past the caches."""
+        for addr, data in joined(pieces):
+            self.debugfs.write_memory(addr, data, cached=False)
+
+    def device_read(self, addr: int, size: int) -> bytes:
+        """Load past the caches."""
+        return self.debugfs.read_memory(addr, size, cached=False)
+
+
+def joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """The same bytes with adjacent pieces joined, so that it takes fewer accesses."""
+    result: list[tuple[int, bytearray]] = []
+    for addr, data in sorted(pieces):
+        if result and result[-1][0] + len(result[-1][1]) == addr:
+            result[-1][1].extend(data)
+        else:
+            result.append((addr, bytearray(data)))
+    return [(addr, bytes(data)) for addr, data in result]
+
+
+def _chunks(addr: int, data: bytes) -> Iterator[Piece]:
+    for offset in range(0, len(data), MEDIA_BYTES_PER_CALL):
+        yield addr + offset, data[offset : offset + MEDIA_BYTES_PER_CALL]
+
+
+def _words(data: bytes) -> Iterator[int]:
+    for offset in range(0, len(data), _WORD):
+        yield int.from_bytes(data[offset : offset + _WORD], "little")
