@@ -37,6 +37,11 @@ def pytest_addoption(parser):
         action="store_true",
         help="fail, instead of skip, where a target cannot be had",
     )
+    group.addoption(
+        "--boards",
+        metavar="NAMES",
+        help="of the boards of the matrix only these, comma-separated, as in test ids",
+    )
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
 
 
@@ -72,8 +77,10 @@ def pytest_generate_tests(metafunc):
         and is_target_test(metafunc.definition.path)
         and metafunc.definition.get_closest_marker("every_board")
     ):
+        wanted = metafunc.config.getoption("boards")
+        names = wanted.split(",") if wanted else list(EVERY_BOARD)
         metafunc.fixturenames.append("_board")
-        metafunc.parametrize("_board", list(EVERY_BOARD), ids=list(EVERY_BOARD))
+        metafunc.parametrize("_board", names, ids=names)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ the reports that pytest made.  Whatever happens to the target meanwhile ends as
 """
 
 import json
+import os
 import shlex
 import subprocess
 import tarfile
@@ -36,6 +37,11 @@ def pytest_arguments(nodeid):
         *("pytest", "--target=local", "-p", "tests.relay", "-p", "no:cacheprovider"),
         *("--rootdir=.", "-q", "--no-header", "--no-summary", nodeid),
     ]
+
+
+def planted():
+    """Firmware settings that every test shall find, for scoring the suite itself."""
+    return {name: os.environ[name] for name in ("PYCTL_FIRMWARE",) if name in os.environ}
 
 
 class Reports:
@@ -99,7 +105,9 @@ class VmTarget:
         # A board from a snapshot has the tests collected already, unless that
         # failed; then pytest over there says why.
         for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
-            status = guest.run(command, streams, timeout_s=timeout_s, cwd="/opt/pyctl")
+            status = guest.run(
+                command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=planted()
+            )
             if status != NOT_FOUND:
                 break
             printed.clear()

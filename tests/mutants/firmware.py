@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Firmware with a defect: what is armed in the stub while the target suite runs.
+
+Each is a fault script (`pyctl fault list` explains the kinds).  The suite must
+fail on every one of them.
+"""
+
+DEFECTS = {
+    # The operation.
+    "success without doing anything": "noop",
+    "success without doing anything, now and then": "noop@every=5",
+    "first line left out": "skip_first_line",
+    "last line left out": "skip_last_line",
+    "second half left out": "skip_second_half",
+    "clean without invalidating": "clean_only",
+    "invalidate without cleaning": "invalidate_only",
+    "wrong base": "wrong_base:0x1000",
+    "nothing done on CPU 0": "noop@cpu=0",
+    # Statuses.
+    "always NOT_SUPPORTED": "status:NOT_SUPPORTED",
+    "always BUSY": "status:BUSY",
+    "always RATE_LIMITED": "status:RATE_LIMITED",
+    "always INVALID_PARAMETER": "status:INVALID_PARAMETER",
+    "NOT_REQUIRED instead of SUCCESS": "status:NOT_REQUIRED",
+    "an unknown status, now and then": "status:-77@every=4",
+    "a positive status": "status:1",
+    # Registers.
+    "x4-x17 not preserved": "clobber_x4_x17",
+    "v0-v31 not preserved": "clobber_simd",
+    # Attributes and discovery.
+    "lies about being global": "attr_global:1",
+    "advertises a latency that it does not keep": "attr_latency_us:1,latency:20000",
+    "SMC32 aliases answered": "smc32_alias",
+    "SVE-hint ids refused": "refuse_sve",
+    "ATTRIBUTES announced as absent": "features_attributes:NOT_SUPPORTED",
+    "CLEAN_INV announced as absent": "features_clean_inv:NOT_SUPPORTED",
+    "latency changes between calls": "attr_latency_us:9@every=2",
+    "latency differs on one CPU": "attr_latency_us:9@cpu=0",
+    "rate changes between calls": "attr_rate:9@every=2",
+    "break-even changes between calls": "attr_break_even:4096@every=2",
+    "ATTRIBUTES fails now and then": "status:BUSY@every=3@call=attributes",
+    "never returns from the fifth call": "hang@every=5",
+    "very slow": "latency:3000000",
+}

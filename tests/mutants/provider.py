@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Providers with a defect: small changes to a scratch copy of the sources.
+
+Each is (file, text, replacement); the text must be there exactly once, so a
+mutant that no longer fits its source is an error, not a silent pass.
+"""
+
+MAIN = "module/smccc_cache/main.c"
+HEADER = "module/smccc_cache/smccc_cache.h"
+SHARED = "module/include/smccc_memregion.h"
+
+DEFECTS = {
+    "no serialisation": (MAIN, "\tguard(mutex)(&cache->lock);\n", ""),
+    "permanent errors retried": (
+        MAIN,
+        "if (ret != -EBUSY && ret != -EAGAIN)",
+        "if (!ret)",
+    ),
+    "no retry": (MAIN, "if (ret != -EBUSY && ret != -EAGAIN)", "if (true)"),
+    "BUSY not retried": (MAIN, "if (ret != -EBUSY && ret != -EAGAIN)", "if (ret != -EAGAIN)"),
+    "RATE_LIMITED not retried": (
+        MAIN,
+        "if (ret != -EBUSY && ret != -EAGAIN)",
+        "if (ret != -EBUSY)",
+    ),
+    "six tries": (HEADER, "#define SMCCC_CACHE_TRIES\t\t5", "#define SMCCC_CACHE_TRIES\t\t6"),
+    "four tries": (HEADER, "#define SMCCC_CACHE_TRIES\t\t5", "#define SMCCC_CACHE_TRIES\t\t4"),
+    "no sleep between tries": (MAIN, "\tfsleep(cache->delay_us);\n", ""),
+    "last sleep missing": (
+        MAIN,
+        "\t\tsmccc_cache_wait(cache);\n",
+        "\t\tif (try + 1 < SMCCC_CACHE_TRIES)\n\t\t\tsmccc_cache_wait(cache);\n",
+    ),
+    "sleep doubled": (MAIN, "\tfsleep(cache->delay_us);\n", "\tfsleep(cache->delay_us * 2);\n"),
+    "final errno is success": (MAIN, "\treturn -EBUSY;\n}", "\treturn 0;\n}"),
+    "final errno is EAGAIN": (MAIN, "\treturn -EBUSY;\n}", "\treturn -EAGAIN;\n}"),
+    "delay not capped": (
+        MAIN,
+        "return min(delay_us, SMCCC_CACHE_DELAY_MAX_US);",
+        "return delay_us;",
+    ),
+    "delay not rounded up": (
+        MAIN,
+        "DIV_ROUND_UP_ULL(USEC_PER_SEC, rate_per_s)",
+        "USEC_PER_SEC / rate_per_s",
+    ),
+    "rate ignored": (MAIN, "if (rate_per_s)", "if (false)"),
+    "latency ignored": (MAIN, "delay_us = max(delay_us, latency_us);", ""),
+    "no default delay": (MAIN, "delay_us = SMCCC_CACHE_DELAY_DEFAULT_US;", "delay_us = 1;"),
+    "size 0 sent to firmware": (MAIN, "if (!params->size) {", "if (false) {"),
+    "NOT_REQUIRED taken for success": (
+        SHARED,
+        "\tcase SMCCC_RET_SUCCESS:\n\t\treturn 0;",
+        "\tcase SMCCC_RET_SUCCESS:\n\tcase -2:\n\t\treturn 0;",
+    ),
+    "INVALID_PARAMETER becomes EIO": (
+        SHARED,
+        "\tcase SMCCC_RET_INVALID_PARAMETER:\n\t\treturn -EINVAL;\n",
+        "",
+    ),
+    "NOT_SUPPORTED becomes EIO": (
+        SHARED,
+        "\tcase SMCCC_RET_NOT_SUPPORTED:\n\t\treturn -EOPNOTSUPP;\n",
+        "",
+    ),
+    "unknown statuses taken for success": (SHARED, "\t\treturn -EIO;", "\t\treturn 0;"),
+    "registers without the function": (SHARED, "fw->features_clean_inv >= 0 &&", "true &&"),
+    "registers without good attributes": (
+        SHARED,
+        "fw->asked_attributes && fw->status == SMCCC_RET_SUCCESS",
+        "fw->asked_attributes",
+    ),
+    "dry run instead of the operation": (
+        MAIN,
+        "\tsmccc_invoke(cache->fw.conduit, ",
+        "\tcache->args.a3 = 1;\n\tsmccc_invoke(cache->fw.conduit, ",
+    ),
+    "address cut to 32 bits": (MAIN, "= params->addr;", "= (u32)params->addr;"),
+    "size cut to 32 bits": (MAIN, "= params->size;", "= (u32)params->size;"),
+    "the SMC32 alias called": (
+        MAIN,
+        "cache->args.a0 = ARM_SMCCC_ARCH_CLEAN_INV_MEMREGION;",
+        "cache->args.a0 = 0x80000005;",
+    ),
+    "upper half of x0 taken seriously": (
+        SHARED,
+        "\treturn (s32)lower_32_bits(res->a0);",
+        "\treturn res->a0 >> 32 ? -1 : (s32)lower_32_bits(res->a0);",
+    ),
+    "endless retry": (
+        MAIN,
+        "for (try = 0; try < SMCCC_CACHE_TRIES; try++) {",
+        "for (try = 0; try < 1000000; try++) {",
+    ),
+    "does not unregister": (
+        MAIN,
+        "\tcache_coherency_ops_instance_unregister(&smccc_cache->cci);\n",
+        "",
+    ),
+    "does not call firmware at all": (
+        MAIN,
+        "\tret = smccc_cache_tries(cache, params);",
+        "\tret = 0;",
+    ),
+}
