@@ -9,6 +9,7 @@ success.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 from dataclasses import dataclass
@@ -158,7 +159,11 @@ def run(host: Host, request: Request, info: Info, timeout_s: float) -> Result:
         if not stuck:
             raise
         raise TargetLost(f"{lost.message} {' '.join(stuck)}", lost.hint) from lost
-    firmware = counting() if counting else record.firmware
+    firmware = record.firmware
+    if counting:
+        # A provider that was unloaded meanwhile took its counters along; the record tells of it.
+        with contextlib.suppress(NotReady):
+            firmware = counting()
     return Result(
         request=request,
         record=record,

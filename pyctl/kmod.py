@@ -50,7 +50,8 @@ class KernelEvents:
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             device = self._monitor.poll(timeout=left)
-            if device and device.action == action and device.sys_name == module:
+            # A device is a mapping in old pyudev, and then asking for its truth warns.
+            if device is not None and device.action == action and device.sys_name == module:
                 return True
         return False
 
@@ -215,7 +216,8 @@ def _unload_one(host: Host, name: str, tools: Tools) -> Change:
     events = tools.events()
     result = tools.run(["rmmod", name])
     if result.returncode:
-        busy = "in use" in result.stderr or os.strerror(errno.EBUSY) in result.stderr
+        # kmod looks first and says it in its own words; busybox passes on the kernel's EAGAIN.
+        busy = "in use" in result.stderr or os.strerror(errno.EAGAIN) in result.stderr
         raise OperationFailed(
             f"{name} was not unloaded: {result.stderr.strip() or 'rmmod gave no reason'}.",
             "Something has one of its debugfs files open: end it first."
