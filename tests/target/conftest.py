@@ -19,7 +19,7 @@ from runner import Pyctl
 from pyctl import regions
 from pyctl.debugfs import Debugfs, exchange
 from pyctl.errors import NotReady
-from pyctl.firmware import Stub, parse_setting
+from pyctl.firmware import Stub, parse_setting, parse_settings
 from pyctl.host import Host
 from pyctl.model import Fields, Record, Request
 from pyctl.modinfo import find_file
@@ -88,6 +88,29 @@ def kernel_is_well(on_target, request):
     assert not bad, "the kernel complained: " + " / ".join(bad)
     new = taint() & ~before & ~EXPECTED_TAINT
     assert not new, f"the test tainted the kernel: {new:#x}"
+
+
+@pytest.fixture(autouse=True)
+def planted_settings(on_target, monkeypatch):
+    """Where the suite itself is scored: settings that firmware shall always have."""
+    texts = os.environ.get("PYCTL_FIRMWARE", "").split(";")
+    settings = parse_settings(text for text in texts if text)
+    if not settings:
+        return
+    reset = Stub.reset
+
+    def reset_and_plant(stub, records_only=False):
+        reset(stub, records_only)
+        if not records_only:
+            plant(stub)
+
+    def plant(stub):
+        for setting in settings:
+            stub.set(setting)
+
+    monkeypatch.setattr(Stub, "reset", reset_and_plant)
+    debugfs = Debugfs(Host.this())
+    plant(Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments))))
 
 
 @pytest.fixture

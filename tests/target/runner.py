@@ -24,6 +24,7 @@ class Ended:
 
     @property
     def json(self):
+        assert self.out, f"it printed nothing; status {self.status}: {self.err}"
         return json.loads(self.out)
 
     @property
