@@ -180,18 +180,22 @@ def test_two_boards_at_once_do_not_meet(pyctl):
         assert json.loads(out)["firmware"]["calls"] == 20
 
 
+CALLS_UNTIL_STOPPED = """
+( until grep -q ^calls=[1-9] /sys/kernel/debug/smccc_cache/counters; do sleep 0.1; done; echo ready ) &
+exec pyctl invalidate --addr 0x5f000000 --size 4K --count 100000 --timeout 1000 --json
+"""
+
+
 def test_ctrl_c_reaches_the_command_which_reports_what_was_done(pyctl):
     process = pyctl.start(
         *("vm", "run", "--firmware", "duration_us=20000", "--"),
-        *("sh", "-c", "echo ready; exec pyctl invalidate --addr 0x5f000000 --size 4K "
-          "--count 100000 --timeout 1000 --json"),
+        *("sh", "-c", CALLS_UNTIL_STOPPED),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     with process:
         assert process.stdout.readline() == "ready\n"
-        time.sleep(3)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
