@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own style checker, for ``scripts/check``.
+
+No Debian package has it outside the kernel's whole source, so that is fetched
+once, like all else with its signature checked, and three files of it are kept.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tarfile
+from pathlib import Path, PurePath
+from typing import Any
+
+from pyctl.errors import NotReady, PyctlError
+from pyctl.vm.cache import Cache, Entry, digest
+from pyctl.vm.debian import SUITE, Apt, host_mirror
+from pyctl.vm.process import need_tool, run
+from pyctl.vm.roots import release_order
+
+FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
+"""The script, and what it reads beside itself."""
+
+_NEEDED_BYTES = 512 << 20
+"""The package and the archive in it, while they are there."""
+
+
+def checkpatch(cache: Cache) -> Entry:
+    """Return the entry that holds FILES, of the newest kernel that there was when first asked.
+
+    Raises NotReady or OperationFailed where the source cannot be had.
+    """
+    return cache.get(
+        "checkpatch",
+        digest(SUITE, FILES),
+        "the kernel's checkpatch.pl (fetches the kernel's source, 170 MB)",
+        lambda work: _make(cache, work),
+    )
+
+
+def _make(cache: Cache, work: Path) -> dict[str, Any]:
+    need_tool("dpkg-deb", "dpkg")
+    cache.need_space(_NEEDED_BYTES, "the kernel's source")
+    apt = Apt(cache, host_mirror())
+    names = sorted(apt.names(r"^linux-source-[0-9.]+$"), key=release_order)
+    if not names:
+        raise NotReady(
+            "the host's Debian mirror has no kernel source",
+            "run the check again when it has; see 'apt-cache search linux-source'",
+        )
+    [deb] = apt.download(names[-1:], work / "debs")
+    run(["dpkg-deb", "-x", deb, work / "source"], what=f"unpack {deb.name}")
+    [archive] = (work / "source/usr/src").glob("linux-source-*.tar.xz")
+    extract(archive, work)
+    shutil.rmtree(work / "debs")
+    shutil.rmtree(work / "source")
+    return {"package": deb.stem}
+
+
+def extract(archive: Path, into: Path) -> None:
+    """Take FILES out of a kernel source archive, without unpacking the rest.
+
+    Raises NotReady if one of them is not there.
+    """
+    missing = set(FILES)
+    with tarfile.open(archive, "r|xz") as tar:
+        for member in tar:
+            path = PurePath(member.name)
+            # The name of the top directory says the version.
+            if path.parts[1:] == ("scripts", path.name) and path.name in missing:
+                source = tar.extractfile(member)
+                assert source is not None
+                (into / path.name).write_bytes(source.read())
+                missing.remove(path.name)
+            if not missing:
+                return
+    raise NotReady(
+        f"{archive.name} lacks scripts/{min(missing)}",
+        "the kernel has moved it: pyctl/vm/checkpatch.py needs a change",
+    )
+
+
+def main() -> int:
+    """Print where the script is; the caller goes on without it on any other status than 0."""
+    try:
+        entry = checkpatch(Cache(say=lambda text: print(f"check: {text}", file=sys.stderr)))  # noqa: T201
+    except PyctlError as error:
+        print(f"check: {error.message}", file=sys.stderr)  # noqa: T201
+        return error.exit_status
+    print(entry.path / FILES[0])  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
