@@ -181,7 +181,8 @@ def test_two_boards_at_once_do_not_meet(pyctl):
 
 
 CALLS_UNTIL_STOPPED = """
-( until grep -q ^calls=[1-9] /sys/kernel/debug/smccc_cache/counters; do sleep 0.1; done; echo ready ) &
+counters=/sys/kernel/debug/smccc_cache/counters
+( until grep -q ^calls=[1-9] $counters; do sleep 0.1; done; echo ready ) &
 exec pyctl invalidate --addr 0x5f000000 --size 4K --count 100000 --timeout 1000 --json
 """
 
