@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pyctl import __version__
@@ -89,8 +90,15 @@ class Debugfs:
             outcome = run_bounded(lambda: exchange(path, request.text().encode()), timeout_s)
         except OSError as error:
             raise self._refusal(TEST_MODULE, "invalidate", error) from error
-        answer = Fields("memregion_test's file invalidate", outcome.data.decode(errors="replace"))
-        return Record.parse(answer), outcome
+        return _record(outcome.data), outcome
+
+    def invalidate_unbounded(self, request: Request) -> Record:
+        """The same in this very process, which somebody else must watch."""
+        path = self._path(TEST_MODULE, "invalidate")
+        try:
+            return _record(exchange(path, request.text().encode()))
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, "invalidate", error) from error
 
     def raw_call(self, function_id: int, arguments: Sequence[int]) -> list[int]:
         """Make one raw SMCCC call with ``arguments`` in x1...; gives x0 to x17.
@@ -113,9 +121,20 @@ class Debugfs:
         Ctrl-C, OperationFailed where the time runs out between two calls, and TargetLost
         where one never comes back.
         """
+        limit = 1 if interval_s else self.info().max_request_bytes
+        answers: list[list[int]] = []
+        # Somebody must be left to notice that a CPU does not come back.
+        for part in _leaving_a_cpu(requests, os.sched_getaffinity(0)):
+            if answers:
+                time.sleep(interval_s)
+            answers += self._raw_calls(part, timeout_s, interval_s, limit)
+        return answers
+
+    def _raw_calls(
+        self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float, limit: int
+    ) -> list[list[int]]:
         path = self._path(TEST_MODULE, "smccc")
         lines = [request.text().encode() for request in requests]
-        limit = 1 if interval_s else self.info().max_request_bytes
 
         def job() -> bytes:
             answers: list[bytes] = []
@@ -126,12 +145,41 @@ class Debugfs:
             return b"\n".join(answers)
 
         try:
-            outcome = run_bounded(job, timeout_s)
+            outcome = run_bounded(job, timeout_s, cpus=_cpus(requests))
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
         if outcome.interrupted:
             raise KeyboardInterrupt
         return _registers(outcome.data, len(requests))
+
+    def vectors_changed_by(
+        self, requests: Sequence[RawRequest], cpu: int, timeout_s: float
+    ) -> list[int]:
+        """Make raw SMCCC calls from ``cpu``, and give the numbers of the SIMD registers that are
+        not what they were; raises what ``raw_calls`` raises.
+
+        The calls must name no CPU: another thread would make them, with registers of its own.
+        """
+        path = self._path(TEST_MODULE, "smccc")
+        data = "".join(request.text() for request in requests).encode()
+
+        def job() -> bytes:
+            from pyctl.vectors import changed_by_write
+
+            os.sched_setaffinity(0, {cpu})
+            with path.open("r+b", buffering=0) as file:
+                written, changed = changed_by_write(file.fileno(), data)
+            if written < 0:
+                raise OSError(-written, os.strerror(-written))
+            return bytes(changed)
+
+        try:
+            outcome = run_bounded(job, timeout_s, cpus={cpu})
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, "smccc", error) from error
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        return list(outcome.data)
 
     def read_memory(self, addr: int, size: int, cached: bool = True) -> bytes:
         """Physical memory through a cacheable, or a Normal non-cacheable, mapping.
@@ -151,6 +199,13 @@ class Debugfs:
             done = 0
             while done < len(data):
                 done += os.pwrite(file, data[done:], addr + done)
+
+    @contextlib.contextmanager
+    def memory_lock(self) -> Iterator[None]:
+        """Keep all others out who ask for this lock, for a use of memory that takes two steps."""
+        with self._memory(cached=True) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @contextlib.contextmanager
     def _memory(self, cached: bool) -> Iterator[int]:
@@ -215,6 +270,28 @@ def unreachable(host: Host, module: str) -> NotReady | None:
     if not host.path(f"/sys/module/{module}").exists():
         return NotReady(f"The module {module} is not loaded.", "Run `pyctl load`.")
     return None
+
+
+def _record(answer: bytes) -> Record:
+    """The one record in an answer of the file ``invalidate``."""
+    return Record.parse(Fields("memregion_test's file invalidate", answer.decode(errors="replace")))
+
+
+def _cpus(requests: Iterable[RawRequest]) -> set[int]:
+    return {request.cpu for request in requests if request.cpu is not None}
+
+
+def _leaving_a_cpu(
+    requests: Sequence[RawRequest], allowed: Collection[int]
+) -> Iterator[Sequence[RawRequest]]:
+    """Cut into parts of which none is bound to all ``allowed`` CPUs, where there are several."""
+    start, used = 0, set[int]()
+    for end, request in enumerate(requests):
+        if used and len(allowed) > 1 and used | _cpus([request]) >= set(allowed):
+            yield requests[start:end]
+            start, used = end, set()
+        used |= _cpus([request])
+    yield requests[start:]
 
 
 def _joined(lines: Sequence[bytes], limit: int) -> Iterator[bytes]:

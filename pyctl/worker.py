@@ -15,7 +15,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -41,8 +41,16 @@ class Outcome:
     interrupted: bool = False
 
 
-def run_bounded(job: Callable[[], bytes], timeout_s: float, grace_s: float = GRACE_S) -> Outcome:
+def run_bounded(
+    job: Callable[[], bytes],
+    timeout_s: float,
+    grace_s: float = GRACE_S,
+    cpus: Collection[int] = (),
+) -> Outcome:
     """Run ``job`` in a child for at most ``timeout_s`` seconds and return what it returned.
+
+    ``cpus`` are those that the job binds its calls to.  Firmware that does not return takes
+    a CPU with it, and the timers of whoever waits there: we wait on another one.
 
     After the timeout or a Ctrl-C the child gets signals until the job returns.
     Raises what the job raised as OSError, TargetLost when nothing comes back
@@ -53,27 +61,33 @@ def run_bounded(job: Callable[[], bytes], timeout_s: float, grace_s: float = GRA
     previous = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     receiver, sender = os.pipe()
     parent = os.getpid()
+    allowed = os.sched_getaffinity(0)
+    ours = min(allowed - set(cpus) or allowed)
     child = os.fork()
     if child == 0:
-        _child(job, sender, parent)
+        _child(job, sender, parent, allowed - {ours})
     os.close(sender)
     try:
+        os.sched_setaffinity(0, {ours})
         data, timed_out = _supervise(child, receiver, interrupts, timeout_s, grace_s)
     finally:
         os.close(receiver)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _reap(child)
+        os.sched_setaffinity(0, allowed)
         signal.signal(signal.SIGINT, previous)
     return Outcome(_unpack(data), timed_out, bool(interrupts))
 
 
-def _child(job: Callable[[], bytes], sender: int, parent: int) -> NoReturn:
+def _child(job: Callable[[], bytes], sender: int, parent: int, cpus: set[int]) -> NoReturn:
     """Do the job and send what came of it; never return into the caller's code."""
     status = 1
     try:
         # A parent that is killed must not leave its request running.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         if os.getppid() == parent:
             _send(sender, _ANSWER + job())
             status = 0

@@ -58,6 +58,9 @@ class Access(Protocol):
     def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
         """Make calls, ``interval_s`` or more apart; x0 to x17 of each."""
 
+    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+        """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
+
     def invalidate(self, request: Request) -> Record:
         """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
 
@@ -150,16 +153,23 @@ class Bench:
         """How many of ``calls`` fit into a rule's time, one at least."""
         return max(1, min(calls, int(PATIENCE_S / (self.interval_s + self.call_s))))
 
+    def sample(self, requests: Sequence[RawRequest]) -> list[RawRequest]:
+        """As many of the requests as are affordable, from everywhere in the sequence."""
+        count = self.affordable(len(requests))
+        return [requests[n * len(requests) // count] for n in range(count)]
+
     @cached_property
     def call_s(self) -> float:
         """What one call takes: the worst that firmware advertises, or does when it is tried."""
         return max(self.latency_us / 1e6, self.loop(1).elapsed.max / 1e9, 1e-6)
 
-    def everywhere(self, request: RawRequest) -> list[RawRequest]:
-        """The request for each CPU in turn, so often that a rare fault shows on few CPUs, too."""
+    def everywhere(self, *requests: RawRequest) -> list[RawRequest]:
+        """The requests on one CPU after the other, so often that a rare fault shows on few
+        CPUs, too.
+        """
         cpus = self.access.cpus
         rounds = max(2, -(-REPEATS // len(cpus)))
-        return [replace(request, cpu=cpu) for _ in range(rounds) for cpu in cpus]
+        return [replace(one, cpu=cpu) for cpu in cpus for _ in range(rounds) for one in requests]
 
     @property
     def cpus_text(self) -> str:

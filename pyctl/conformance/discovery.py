@@ -81,8 +81,8 @@ def _attributes(bench: Bench) -> Outcome:
 
 def _is_stable(bench: Bench) -> Outcome:
     bench.need_features()
+    bench.calls(bench.everywhere(*QUESTIONS))
     for question in QUESTIONS:
-        bench.calls(bench.everywhere(question))
         made = [call for call in bench.log if replace(call.request, cpu=None) == question]
         if changed := differing(made, lambda call: call.status):
             where = " and ".join(str(call) for call in changed)

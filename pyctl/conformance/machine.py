@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pyctl.debugfs import Debugfs
-from pyctl.errors import NotReady, OperationFailed
+from pyctl.errors import NotReady, OperationFailed, TargetLost
 from pyctl.host import Host
 from pyctl.model import Info, Range, RawRequest, Record, Request
+from pyctl.provider import calls_inside
 from pyctl.regions import regions
 
 TIMEOUT_S = 30.0
@@ -35,11 +37,18 @@ class Machine:
     def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
         """See ``bench.Access``."""
         timeout_s = TIMEOUT_S + len(requests) * interval_s
-        return self._debugfs.raw_calls(requests, timeout_s, interval_s)
+        with self._naming_stuck_calls():
+            return self._debugfs.raw_calls(requests, timeout_s, interval_s)
+
+    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+        """See ``bench.Access``."""
+        with self._naming_stuck_calls():
+            return self._debugfs.vectors_changed_by(requests, cpu, TIMEOUT_S)
 
     def invalidate(self, request: Request) -> Record:
         """See ``bench.Access``."""
-        record, outcome = self._debugfs.invalidate(request, TIMEOUT_S)
+        with self._naming_stuck_calls():
+            record, outcome = self._debugfs.invalidate(request, TIMEOUT_S)
         if outcome.interrupted:
             raise KeyboardInterrupt
         if outcome.timed_out:
@@ -52,6 +61,15 @@ class Machine:
     def wait(self, seconds: float) -> None:
         """See ``bench.Access``."""
         time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def _naming_stuck_calls(self) -> Iterator[None]:
+        """Add to a loss of the target which calls are stuck, where firmware can say that."""
+        try:
+            yield
+        except TargetLost as lost:
+            lost.message = " ".join([lost.message, *calls_inside(self._debugfs)])
+            raise
 
 
 def online_cpus(host: Host) -> list[int]:

@@ -31,6 +31,7 @@ from pyctl.smccc import (
 )
 
 OWNER_AND_NUMBER = 0x3F00_FFFF
+VECTOR_ROUNDS = 8
 OURS = (CLEAN_INV_MEMREGION, CLEAN_INV_MEMREGION_ATTRIBUTES)
 
 
@@ -67,17 +68,20 @@ def _kinds(bench: Bench) -> int:
     return len({call.request.fid for call in bench.log})
 
 
-def _call_all(bench: Bench) -> None:
-    """Every kind of call on every CPU; the log has them and all that were made before."""
+def _harmless(bench: Bench) -> list[RawRequest]:
+    """A call of each kind but the operation."""
     kinds = [RawRequest(0x8000_0000 | UNKNOWN_NUMBERS[0])]
     if bench.version >= VERSION_WITH_FEATURES:
         kinds += [RawRequest(SMCCC_VERSION), RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,))]
     if bench.has_attributes:
         kinds.append(RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES))
-    bench.calls([place for kind in kinds for place in bench.everywhere(kind)])
-    for flags in (DRY_RUN, 0):
-        places = bench.everywhere(bench.request(flags))
-        bench.clean_inv(places[: bench.affordable(len(places))])
+    return kinds
+
+
+def _call_all(bench: Bench) -> None:
+    """Every kind of call on every CPU; the log has them and all that were made before."""
+    bench.calls(bench.everywhere(*_harmless(bench)))
+    bench.clean_inv(bench.sample(bench.everywhere(bench.request(DRY_RUN), bench.request())))
 
 
 def _x4_below_1_2(bench: Bench) -> Outcome:
@@ -87,6 +91,19 @@ def _x4_below_1_2(bench: Bench) -> Outcome:
     call = bench.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
     kept = "was overwritten" if call.changed(4, 4) else "was left as it was"
     return observed(f"x4 {kept}.", [call])
+
+
+def _vectors(bench: Bench) -> Outcome:
+    kinds = [*_harmless(bench), bench.request(DRY_RUN), bench.request()]
+    rounds = bench.affordable(VECTOR_ROUNDS)
+    for cpu in bench.access.cpus:
+        bench.access.wait(bench.interval_s)
+        if changed := bench.access.vectors(kinds * rounds, cpu):
+            names = ", ".join(f"v{number}" for number in changed)
+            guilty = [kind for kind in kinds if bench.access.vectors([kind] * rounds, cpu)]
+            calls = ", ".join(sorted({f"0x{kind.fid:08x}" for kind in guilty})) or "a call"
+            return failed(f"On CPU {cpu}, {calls} changed {names}.")
+    return passed(f"In calls of {len(kinds)} kinds on {bench.cpus_text}.")
 
 
 def _known_statuses(bench: Bench) -> Outcome:
@@ -126,6 +143,13 @@ RULES = (
         WHOLE_SPEC,
         "What ATTRIBUTES does with x4 under SMCCC 1.1, which has no result there.",
         _x4_below_1_2,
+    ),
+    Rule(
+        "REG-4",
+        REQUIRED,
+        WHOLE_SPEC,
+        "A call preserves the SIMD registers v0 to v31.",
+        _vectors,
     ),
     Rule(
         "STAT-1",

@@ -48,7 +48,9 @@ def test_good_firmware_passes_on_every_board(check, debugfs, settings):
     assert ended.status == 0, ended.err
     assert ended.json["complete"] is True
     assert ended.json["firmware"]["conduit"] == debugfs.info().conduit
-    assert {"DISC-1", "FID-1", "CALL-1", "CALL-3", "REG-1", "STAT-1"} <= results(ended, "pass")
+    assert {"DISC-1", "FID-1", "CALL-1", "CALL-3", "REG-1", "REG-4", "STAT-1"} <= results(
+        ended, "pass"
+    )
     stated = {"TIME-1", "RATE-1"}
     assert stated & results(ended, "pass") == (stated if "rate=200" in settings else set())
 
@@ -88,6 +90,8 @@ BROKEN = {
     "rate": (("rate=1000",), "rate_limit:50/1000000", {"RATE-1"}),
     "x4-x17": ((), "clobber_x4_x17", {"REG-1"}),
     "x4-x17-once": ((), "clobber_x4_x17@next=1@call=attributes", {"REG-1"}),
+    "simd": ((), "clobber_simd@call=clean_inv", {"REG-4"}),
+    "simd-of-attributes-of-a-cpu": ((), "clobber_simd@cpu=1@call=attributes", {"REG-4"}),
     "x4-x17-of-a-cpu": ((), "clobber_x4_x17@cpu=1@call=features", {"REG-1"}),
 }
 

@@ -48,6 +48,8 @@ class FakeFirmware:
     fids: Callable[[int], int] = lambda fid: fid & ~SVE_HINT
     """Which function firmware takes an id for."""
     tamper: Tamper = lambda _self, _request, _x: None
+    spoils: dict[int, list[int]] = field(default_factory=dict)
+    """SIMD registers that the operation changes, by CPU."""
     now: float = 0
     window: list[float] = field(default_factory=list)
     made: list[RawRequest] = field(default_factory=list)
@@ -61,6 +63,12 @@ class FakeFirmware:
             self.now += interval_s if answers else 0
             answers.append(self.answer(request))
         return answers
+
+    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+        assert all(request.cpu is None for request in requests)
+        self.calls(requests, 0)
+        called = OPERATION in {request.fid for request in requests}
+        return self.spoils.get(cpu, []) if called else []
 
     def answer(self, request: RawRequest) -> list[int]:
         """Serve one call."""

@@ -267,6 +267,7 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(version=0x1_0001, tamper=on(OPERATION, clobbers(4))),
         {"REG-1"},
     ),
+    "v8 on one CPU": (lambda: FakeFirmware(spoils={2: [8]}), {"REG-4"}),
     "x1 changed": (lambda: FakeFirmware(tamper=on(OPERATION, clobbers(1))), {"REG-2"}),
     "x2, x3 of features": (lambda: FakeFirmware(tamper=on(FEATURES, clobbers(2, 3))), {"REG-2"}),
     "an unknown status": (lambda: FakeFirmware(tamper=strange_about_nothing), {"STAT-1"}),
@@ -301,6 +302,11 @@ def test_a_failure_shows_the_registers_of_the_call() -> None:
     assert call["out"]["x9"] == "0x1234" != call["in"]["x9"]
     assert set(call["out"]) == {f"x{n}" for n in range(18)}
     assert set(call["in"]) == {f"x{n}" for n in range(1, 18)}
+
+
+def test_the_function_that_spoils_simd_registers_is_named() -> None:
+    found = findings(FakeFirmware(spoils={3: [8, 9]}))
+    assert found["REG-4"].outcome.summary == "On CPU 3, 0xc0000005 changed v8, v9."
 
 
 # -- what the specification leaves open ---------------------------------------------

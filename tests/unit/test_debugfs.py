@@ -130,7 +130,7 @@ def answer_fids(path: Path, request: bytes) -> bytes:
 def test_raw_calls_fill_writes_up_to_what_the_module_takes(machine, monkeypatch) -> None:
     machine.set_info(max_request_bytes=72)
     monkeypatch.setattr(debugfs, "exchange", answer_fids)
-    requests = [RawRequest(fid, (fid,), cpu=fid % 2) for fid in range(1, 8)]
+    requests = [RawRequest(fid, (fid,), cpu=0) for fid in range(1, 8)]
     answers = Debugfs(machine.host).raw_calls(requests, 20)
     assert [x[0] for x in answers] == list(range(1, 8))
     assert all(len(x) == 18 for x in answers)
@@ -139,6 +139,25 @@ def test_raw_calls_fill_writes_up_to_what_the_module_takes(machine, monkeypatch)
     assert rest == b""
     assert b"".join(writes) == b"".join(request.text().encode() for request in requests)
     assert [write.count(b"\n") for write in writes] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "allowed", "parts"),
+    [
+        ([0, 0, 1, 1], {0, 1}, [[0, 0], [1, 1]]),
+        ([0, 1, 2, 3], {0, 1, 2, 3}, [[0, 1, 2], [3]]),
+        ([3, 0, 0, 1, 2], {0, 1, 2, 3}, [[3, 0, 0, 1], [2]]),
+        ([0, 1, 0, 1], {0, 1, 2}, [[0, 1, 0, 1]]),
+        ([0, None, 1], {0, 1}, [[0, None], [1]]),
+        ([0, 0], {0}, [[0, 0]]),
+        ([None, None], {0, 1}, [[None, None]]),
+    ],
+)
+def test_no_part_of_a_batch_is_bound_to_every_cpu(cpus, allowed, parts) -> None:
+    requests = [RawRequest(n, cpu=cpu) for n, cpu in enumerate(cpus)]
+    made = list(debugfs._leaving_a_cpu(requests, allowed))
+    assert [[one.cpu for one in part] for part in made] == parts
+    assert [one for part in made for one in part] == requests
 
 
 def test_raw_calls_with_time_between_them_are_written_one_by_one(machine, monkeypatch) -> None:

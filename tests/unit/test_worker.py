@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -123,3 +124,22 @@ def wait_until(condition: object) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_who_waits_does_so_on_a_cpu_of_its_own() -> None:
+    """Firmware that does not return takes a CPU along, with the timers of those who sleep there."""
+    before = os.sched_getaffinity(0)
+    taken = min(before)
+    parent = os.getpid()
+
+    def job() -> bytes:
+        time.sleep(0.2)
+        return json.dumps([list(os.sched_getaffinity(pid)) for pid in (0, parent)]).encode()
+
+    for cpus in ((), {taken}):
+        child, waiting = json.loads(run_bounded(job, 20, cpus=cpus).data)
+        assert len(waiting) == 1
+        assert set(waiting) & set(child) == set()
+        assert (taken in waiting) == (cpus == ())
+    assert os.sched_getaffinity(0) == before
