@@ -15,6 +15,7 @@ cannot be had is a skip that names what is missing, or a failure under
 import os
 import platform
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,9 @@ def remote_reports(item):
         skip = not config.getoption("require_target")
         return [single_report(item, "skipped" if skip else "failed", error, started)]
     except PyctlError as error:
+        return [single_report(item, "failed", error, started)]
+    except Exception:  # noqa: BLE001 - a fault of ours is this test's, not the run's
+        error = PyctlError(traceback.format_exc())
         return [single_report(item, "failed", error, started)]
     reports = []
     for data in sent:

@@ -128,7 +128,12 @@ class Entry:
 
     def size_bytes(self) -> int:
         """Return the disk space that the entry takes."""
-        return sum(p.lstat().st_blocks * 512 for p in self.path.rglob("*"))
+        size = 0
+        for path in self.path.rglob("*"):
+            # Another process may be removing the entry.
+            with contextlib.suppress(FileNotFoundError):
+                size += path.lstat().st_blocks * 512
+        return size
 
     def touch(self) -> None:
         """Note that the entry was used just now (the least recently used goes first)."""
@@ -241,9 +246,13 @@ class Cache:
 
     def keep_newest(self, kind: str, count: int) -> None:
         """Remove all but the ``count`` most recently used entries of a kind."""
-        mine = [e for e in self.entries() if e.kind == kind]
-        mine.sort(key=lambda e: e.path.stat().st_mtime, reverse=True)
-        for entry in mine[count:]:
+        mine = []
+        for entry in self.entries():
+            # Another process may be removing entries, too.
+            with contextlib.suppress(FileNotFoundError):
+                if entry.kind == kind:
+                    mine.append((entry.path.stat().st_mtime, entry.key, entry))
+        for _used, _key, entry in sorted(mine, reverse=True)[count:]:
             self.remove(entry)
 
     # -- integrity -------------------------------------------------------

@@ -104,6 +104,17 @@ def test_the_least_recently_used_go_first(cache):
     assert {entry.key for entry in cache.entries()} == {"key0", "key3"}
 
 
+def test_an_entry_that_another_process_removes_meanwhile_is_no_error(cache, monkeypatch):
+    for number in range(3):
+        cache.get("kind", f"key{number}", "the thing", fill)
+    listed = cache.entries()
+    cache.remove(listed[0])
+    monkeypatch.setattr(cache, "entries", lambda: listed)
+    cache.keep_newest("kind", 1)
+    assert listed[0].size_bytes() == 0
+    assert sum(entry.path.exists() for entry in listed) == 1
+
+
 def test_what_a_killed_process_left_is_swept_but_not_what_is_in_use(cache):
     script = (
         "import sys, time; from pathlib import Path; from pyctl.vm.cache import Cache\n"
