@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -22,6 +23,7 @@ from pyctl.errors import NotReady
 
 # No tool takes as long on any machine of use; one that hangs must not hang us.
 TOOL_TIMEOUT_S = 900.0
+_MAKE_NOISE = re.compile(r"make(\[\d+\])?: ")
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -93,7 +95,9 @@ def run(
     except FileNotFoundError as error:
         raise NotReady(f"could not {what}: '{error.filename}' is missing", hint) from None
     if process.returncode != 0:
-        lines = (err or out).decode(errors="replace").strip().splitlines()
+        text = (err or out).decode(errors="replace").strip()
+        # What make says after the compiler's own words helps nobody.
+        lines = [line for line in text.splitlines() if not _MAKE_NOISE.match(line)]
         raise NotReady(
             f"could not {what}: {shlex.join(str(a) for a in argv[:2])} ... "
             f"ended with status {process.returncode}: " + " / ".join(lines[-4:]),
