@@ -218,6 +218,8 @@ def _errno_failure(result: Result) -> OperationFailed:
     status = result.firmware.last_status if result.firmware else None
     if number == errno.EIO and status is not None:
         sentence = f"Firmware answered {status_name(status)}, which has no errno of its own."
+    if number == errno.EBUSY and result.request.via == "smccc":
+        sentence, hint = "Firmware was busy (BUSY).", "Try again later."
     if number == errno.EINVAL and result.request.via == "va":
         sentence, hint = "The module cannot map this range.", "See `pyctl regions`."
     done = f" {result.record.completed} of {result.request.calls} calls were completed."
