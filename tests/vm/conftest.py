@@ -90,8 +90,8 @@ def private_cache(pyctl, tmp_path_factory):
     """A cache of the test's own with all that takes long to make, but no snapshots."""
     assert pyctl.on_board("true").returncode == 0
     shared = cache_root()
-    # Hard links need the same file system.
-    own = shared / "tmp" / f"private-{pyctl.mark}"
+    # Hard links need the same file system; what lies in "tmp" would be swept.
+    own = shared / f"private-{pyctl.mark}"
     own.mkdir()
     for kind in ("guest", "toolchain", "kernel", "stub", "agent", "modules", "project"):
         subprocess.run(["cp", "-al", shared / kind, own], check=True)
