@@ -49,8 +49,10 @@ _RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
 _RNDRESEEDCRNG = 0x5207
 _READ_BYTES = 32 * 1024
 REPORT_FD = 3
-# Left alone when free memory is filled: the kernel must not run short.
+# Left alone when free memory is filled: the kernel must not run short, and what it
+# keeps in reserve grows with the machine.
 _SPARED_KIB = 40 * 1024
+_SPARED_SHARE = 16
 
 
 def find_port() -> str:
@@ -69,10 +71,11 @@ def scrub_free_memory() -> None:
     """Fill free memory with zeros once: pages of zeros take no space in a snapshot."""
     with open("/proc/meminfo") as f:
         free_kib = next(int(line.split()[1]) for line in f if line.startswith("MemFree:"))
-    if free_kib > _SPARED_KIB:
+    spared_kib = max(_SPARED_KIB, free_kib // _SPARED_SHARE)
+    if free_kib > spared_kib:
         # The kernel clears what it hands out, and MAP_POPULATE takes it all at once.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        mmap.mmap(-1, (free_kib - _SPARED_KIB) * 1024, flags=flags).close()
+        mmap.mmap(-1, (free_kib - spared_kib) * 1024, flags=flags).close()
 
 
 class Command:
