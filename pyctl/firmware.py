@@ -43,7 +43,9 @@ LOG = 0xC600_0005
 MODEL = 0xC600_0006
 MEDIA_READ = 0xC600_0007
 MEDIA_WRITE = 0xC600_0008
+MEDIA_COPY = 0xC600_0009
 MEDIA_BYTES_PER_CALL = 64
+MEDIA_BYTES_PER_COPY = 0x1_0000
 MODEL_WINDOW_LIMIT = 4 << 20
 MODEL_LINE_LIMITS = (16, 4096)
 
@@ -431,6 +433,17 @@ class Stub:
         """
         what = f"model a cache at 0x{base:x} + 0x{size:x} with lines of {line_size}"
         self._identified_call(MODEL, what, base, size, line_size)
+
+    def copy_media(self, addr: int, size: int, buffer: int, to_media: bool) -> None:
+        """Let a device move up to MEDIA_BYTES_PER_COPY between the memory behind the window and
+        a buffer elsewhere in the target range."""
+        what = f"copy 0x{size:x} bytes of media at 0x{addr:x}"
+        self._identified_call(MEDIA_COPY, what, addr, size, buffer, int(to_media))
+
+    def target(self) -> range:
+        """The memory that tests may aim at."""
+        base = self.get_key(KEY_TARGET_BASE, 0)
+        return range(base, base + self.get_key(KEY_TARGET_SIZE, 0))
 
     def stop_model(self) -> None:
         """Let the window be plain memory again, as the CPU saw it last."""

@@ -176,6 +176,8 @@ class Info:
     smccc_version: int
     conduit: str
     pa_bits: int
+    page_size: int
+    dcache_line_size: int
     raw_calls: bool
     max_count: int
     max_threads: int
@@ -191,6 +193,8 @@ class Info:
             smccc_version=fields.number("smccc_version"),
             conduit=fields.text("conduit"),
             pa_bits=fields.number("pa_bits"),
+            page_size=fields.number("page_size"),
+            dcache_line_size=fields.number("dcache_line_size"),
             raw_calls=fields.flag("raw_calls"),
             max_count=fields.number("max_count"),
             max_threads=fields.number("max_threads"),

@@ -14,12 +14,20 @@ from typing import Protocol
 
 from pyctl.debugfs import Debugfs
 from pyctl.errors import OperationFailed
-from pyctl.firmware import MEDIA_BYTES_PER_CALL, MEDIA_READ, MEDIA_WRITE, Stub
-from pyctl.model import RawRequest, Request
+from pyctl.firmware import (
+    MEDIA_BYTES_PER_CALL,
+    MEDIA_BYTES_PER_COPY,
+    MEDIA_READ,
+    MEDIA_WRITE,
+    Stub,
+)
+from pyctl.model import Request
 from pyctl.smccc import signed32
 
-DEVICE_TIMEOUT_S = 120.0
+_CLEAN_TIMEOUT_S = 120.0
 _WORD = 8
+# More than this a device moves through a buffer instead of through registers.
+_FEW_BYTES = 256
 
 Piece = tuple[int, bytes]
 """Bytes and the physical address at which they are."""
@@ -75,12 +83,16 @@ class ModelObserver(_CpuSide):
     limits: Sequence[str] = (
         "The cache is a model: a line leaves it when firmware cleans or invalidates it, never "
         "by itself.",
+        "All bytes of the window are overwritten, and 64 KiB of the test range beyond it.",
     )
 
     def __init__(self, debugfs: Debugfs, base: int, size: int, line_size: int) -> None:
         super().__init__(debugfs)
         self.stub = Stub(debugfs.raw_call)
         self.base, self.size, self.line_size = base, size, line_size
+        target = self.stub.target()
+        above = base + size + MEDIA_BYTES_PER_COPY <= target.stop
+        self._buffer = target.stop - MEDIA_BYTES_PER_COPY if above else target.start
 
     def __enter__(self) -> ModelObserver:
         self._start()
@@ -99,35 +111,50 @@ class ModelObserver(_CpuSide):
 
     def device_write(self, pieces: Iterable[Piece]) -> None:
         """Store into the memory behind the model."""
-        self._calls(
-            [
-                RawRequest(MEDIA_WRITE, (addr, len(part), *_words(part)))
-                for start, data in pieces
-                for addr, part in _chunks(start, data)
-            ]
-        )
+        whole = joined(pieces)
+        if sum(len(data) for _, data in whole) > _FEW_BYTES:
+            for group in _spans(whole):
+                self._write_span(group)
+            return
+        for start, data in whole:
+            for addr, part in _chunks(start, data, MEDIA_BYTES_PER_CALL):
+                self._call(MEDIA_WRITE, addr, len(part), *_words(part))
 
     def device_read(self, addr: int, size: int) -> bytes:
         """Load from the memory behind the model."""
-        lengths = [
-            (start, min(MEDIA_BYTES_PER_CALL, addr + size - start))
-            for start in range(addr, addr + size, MEDIA_BYTES_PER_CALL)
-        ]
-        answers = self._calls([RawRequest(MEDIA_READ, pair) for pair in lengths])
-        return b"".join(
-            b"".join(word.to_bytes(_WORD, "little") for word in registers[1:9])[:length]
-            for registers, (_start, length) in zip(answers, lengths, strict=True)
-        )
+        if size > _FEW_BYTES:
+            spans = range(addr, addr + size, MEDIA_BYTES_PER_COPY)
+            sizes = (min(MEDIA_BYTES_PER_COPY, addr + size - start) for start in spans)
+            return b"".join(map(self._read_span, spans, sizes))
+        data = b""
+        while len(data) < size:
+            length = min(MEDIA_BYTES_PER_CALL, size - len(data))
+            registers = self._call(MEDIA_READ, addr + len(data), length)[1:9]
+            data += b"".join(word.to_bytes(_WORD, "little") for word in registers)[:length]
+        return data
 
-    def _calls(self, requests: Sequence[RawRequest]) -> list[list[int]]:
-        answers = self.debugfs.raw_calls(requests, DEVICE_TIMEOUT_S) if requests else []
-        for registers, request in zip(answers, requests, strict=True):
-            if signed32(registers[0]):
-                raise OperationFailed(
-                    f"The modelled cache refused an access of the device's to 0x{request.x[0]:x}.",
-                    "Is another `pyctl coherency` running? It has one window only.",
-                )
-        return answers
+    def _read_span(self, addr: int, size: int) -> bytes:
+        with self.debugfs.memory_lock():
+            self.stub.copy_media(addr, size, self._buffer, to_media=False)
+            return self.debugfs.read_memory(self._buffer, size)
+
+    def _write_span(self, pieces: Sequence[Piece]) -> None:
+        start, end = pieces[0][0], pieces[-1][0] + len(pieces[-1][1])
+        span = bytearray(self._read_span(start, end - start))
+        for addr, data in pieces:
+            span[addr - start : addr - start + len(data)] = data
+        with self.debugfs.memory_lock():
+            self.debugfs.write_memory(self._buffer, bytes(span))
+            self.stub.copy_media(start, len(span), self._buffer, to_media=True)
+
+    def _call(self, fid: int, *arguments: int) -> Sequence[int]:
+        registers = self.debugfs.raw_call(fid, arguments)
+        if signed32(registers[0]):
+            raise OperationFailed(
+                f"The modelled cache refused an access of the device's to 0x{arguments[0]:x}.",
+                "Is another `pyctl coherency` running? It has one window only.",
+            )
+        return registers
 
 
 class AliasObserver(_CpuSide):
@@ -152,7 +179,7 @@ class AliasObserver(_CpuSide):
         """Clean and invalidate by virtual address, so without what is under test."""
         self.cpu_write([(addr, data)])
         record, _outcome = self.debugfs.invalidate(
-            Request(addr, len(data), via="va"), DEVICE_TIMEOUT_S
+            Request(addr, len(data), via="va"), _CLEAN_TIMEOUT_S
         )
         if record.errno or not record.completed:
             raise OperationFailed(
@@ -183,9 +210,22 @@ def joined(pieces: Iterable[Piece]) -> list[Piece]:
     return [(addr, bytes(data)) for addr, data in result]
 
 
-def _chunks(addr: int, data: bytes) -> Iterator[Piece]:
-    for offset in range(0, len(data), MEDIA_BYTES_PER_CALL):
-        yield addr + offset, data[offset : offset + MEDIA_BYTES_PER_CALL]
+def _spans(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Pieces in groups, none of which reaches over more than one copy may."""
+    group: list[Piece] = []
+    for start, data in pieces:
+        for addr, part in _chunks(start, data, MEDIA_BYTES_PER_COPY):
+            if group and addr + len(part) - group[0][0] > MEDIA_BYTES_PER_COPY:
+                yield group
+                group = []
+            group.append((addr, part))
+    if group:
+        yield group
+
+
+def _chunks(addr: int, data: bytes, size: int) -> Iterator[Piece]:
+    for offset in range(0, len(data), size):
+        yield addr + offset, data[offset : offset + size]
 
 
 def _words(data: bytes) -> Iterator[int]:

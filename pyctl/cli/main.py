@@ -40,6 +40,11 @@ COMMANDS = {
         "conformance",
         "Check what firmware does, rule by rule.",
     ),
+    "coherency": (
+        "pyctl.cli.coherency",
+        "coherency",
+        "Prove that clean+invalidate does it, line by line.",
+    ),
     "fault": ("pyctl.cli.fault", "fault", "Make the virtual board's firmware misbehave."),
     "vm": ("pyctl.cli.vm", "vm", "Run commands on a virtual arm64 board."),
 }

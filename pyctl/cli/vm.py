@@ -26,11 +26,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _show_settings(ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Any:
     if "help" not in values:
         return values
+    from pyctl.faults import KINDS
     from pyctl.firmware import SETTINGS
 
-    width = max(len(setting.usage) for setting in SETTINGS)
-    for setting in SETTINGS:
-        click.echo(f"{setting.usage:{width}}  {setting.help}")
+    rows = [(setting.usage, setting.help) for setting in SETTINGS]
+    rows += [("", ""), ("Kinds of faults:", ""), *((kind.usage, kind.help) for kind in KINDS)]
+    width = max(len(kind.usage) for kind in KINDS)
+    for usage, text in rows:
+        click.echo(f"{usage:{width}}  {text}".rstrip())
     return ctx.exit(0)
 
 

@@ -297,7 +297,7 @@ def operations(draw, size, faults):
             yield kind, offset, length, draw.randbytes(length)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(25))
 def test_generated_sequence_ends_as_in_the_reference(idle_window, fault, seed):
     draw = random.Random(seed)
     line_size = draw.choice([16, 64, 128, 512])
@@ -323,3 +323,33 @@ def test_generated_sequence_ends_as_in_the_reference(idle_window, fault, seed):
         assert window.device(0, len(first)) == reference.media, history
         if len(history) == 40:
             break
+
+
+@pytest.mark.parametrize("size", [256, 257, 4096])
+def test_many_bytes_go_through_a_buffer_and_are_the_same(window, size):
+    """More than a few bytes travel by another call, in either direction."""
+    data = random.Random(size).randbytes(size)
+    window.device_write(SIZE - size, data)
+    assert window.device() == OLD * (SIZE - size) + data
+    assert b"".join(window.device(offset, 64) for offset in range(0, SIZE, 64)) == window.device()
+    assert window.cpu() == OLD * SIZE
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "buffer", "direction"),
+    [
+        (0, 64, 64, 0),
+        (0, 64, -63, 1),
+        (0, 64, SIZE - 1, 0),
+        (0, 0, SIZE, 0),
+        (0, SIZE + 1, SIZE, 0),
+        (SIZE, 64, SIZE, 0),
+        (0, 64, 1 << 24, 0),
+        (0, 64, -(1 << 24), 1),
+        (0, 64, SIZE, 2),
+    ],
+)
+def test_copy_beyond_window_and_buffer_is_refused(window, stub, offset, size, buffer, direction):
+    with pytest.raises(OperationFailed, match="INVALID_PARAMETER"):
+        stub.copy_media(window.base + offset, size, window.base + buffer, direction)
+    assert window.cpu() == window.device() == OLD * SIZE

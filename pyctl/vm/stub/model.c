@@ -26,6 +26,7 @@
 #define LINE_LIMIT	4096UL
 #define WORD		sizeof(uint64_t)
 #define BYTES_PER_CALL	64UL
+#define BYTES_PER_COPY	0x10000UL
 
 static struct lock model_lock;		/* all of the below, media included */
 static struct window window;
@@ -142,18 +143,25 @@ void model_stop(void)
 	lock_release(&model_lock);
 }
 
+static bool in_target(const struct call *call, uint64_t base, uint64_t size)
+{
+	uint64_t target = call->settings.value[KEY_TARGET_BASE];
+	uint64_t target_size = call->settings.value[KEY_TARGET_SIZE];
+
+	return base >= target && base - target < target_size &&
+	       size <= target_size - (base - target);
+}
+
 static bool is_window(const struct call *call)
 {
 	uint64_t base = call->arg[1];
 	uint64_t size = call->arg[2];
 	uint64_t line_size = call->arg[3];
-	uint64_t target = call->settings.value[KEY_TARGET_BASE];
-	uint64_t target_size = call->settings.value[KEY_TARGET_SIZE];
 
 	if (line_size < LINE_MIN || line_size > LINE_LIMIT || line_size & (line_size - 1))
 		return false;
-	return size <= WINDOW_LIMIT && base >= target && base - target < target_size &&
-	       size <= target_size - (base - target) && !((base | size) & (line_size - 1));
+	return size <= WINDOW_LIMIT && in_target(call, base, size) &&
+	       !((base | size) & (line_size - 1));
 }
 
 /* From here on the window is modelled, and all of it is clean. */
@@ -182,12 +190,12 @@ void vendor_model(struct call *call)
 }
 
 /* The bytes of media that a call is about, or NULL; model_lock held. */
-static uint8_t *media_of(const struct call *call)
+static uint8_t *media_of(const struct call *call, uint64_t limit)
 {
 	uint64_t offset = call->arg[1] - window.base;
 	uint64_t length = call->arg[2];
 
-	if (!window.line_size || length == 0 || length > BYTES_PER_CALL)
+	if (!window.line_size || length == 0 || length > limit)
 		return NULL;
 	if (call->arg[1] < window.base || offset >= window.size || length > window.size - offset)
 		return NULL;
@@ -200,7 +208,7 @@ void vendor_media_read(struct call *call)
 	const uint8_t *from;
 
 	lock_acquire(&model_lock);
-	from = media_of(call);
+	from = media_of(call, BYTES_PER_CALL);
 	if (from)
 		memcpy(bytes, from, call->arg[2]);
 	lock_release(&model_lock);
@@ -215,9 +223,35 @@ void vendor_media_write(struct call *call)
 	uint8_t *to;
 
 	lock_acquire(&model_lock);
-	to = media_of(call);
+	to = media_of(call, BYTES_PER_CALL);
 	if (to)
 		memcpy(to, &call->x[3], call->arg[2]);
 	lock_release(&model_lock);
 	call_return(call, to ? SMCCC_SUCCESS : SMCCC_INVALID_PARAMETER);
+}
+
+/* Outside the window, so that a buffer is plain memory. */
+static bool is_buffer(const struct call *call)
+{
+	uint64_t base = call->arg[3];
+	uint64_t size = call->arg[2];
+
+	return in_target(call, base, size) &&
+	       (base >= window.base + window.size || base + size <= window.base);
+}
+
+/* The same for many bytes, as a device would move them. */
+void vendor_media_copy(struct call *call)
+{
+	uint8_t *buffer = (uint8_t *)call->arg[3];
+	uint8_t *bytes;
+	bool good;
+
+	lock_acquire(&model_lock);
+	bytes = media_of(call, BYTES_PER_COPY);
+	good = bytes && is_buffer(call) && call->arg[4] <= 1;
+	if (good)
+		memcpy(call->arg[4] ? bytes : buffer, call->arg[4] ? buffer : bytes, call->arg[2]);
+	lock_release(&model_lock);
+	call_return(call, good ? SMCCC_SUCCESS : SMCCC_INVALID_PARAMETER);
 }

@@ -99,6 +99,7 @@ static const struct service {
 	{ VENDOR_MODEL, always, vendor_model, COUNT_NOTHING, 0 },
 	{ VENDOR_MEDIA_READ, always, vendor_media_read, COUNT_NOTHING, 0 },
 	{ VENDOR_MEDIA_WRITE, always, vendor_media_write, COUNT_NOTHING, 0 },
+	{ VENDOR_MEDIA_COPY, always, vendor_media_copy, COUNT_NOTHING, 0 },
 };
 
 static const struct service *find(uint32_t fid, const struct settings *settings)

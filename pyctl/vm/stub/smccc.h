@@ -84,7 +84,7 @@ void psci_forward(struct call *call);
 void clean_inv(struct call *call);
 void clean_inv_attributes(struct call *call);
 
-/* vendor.c and, the last three, model.c */
+/* vendor.c and, the last four, model.c */
 void vendor_uid(struct call *call);
 void vendor_revision(struct call *call);
 void vendor_get(struct call *call);
@@ -95,5 +95,6 @@ void vendor_log(struct call *call);
 void vendor_model(struct call *call);
 void vendor_media_read(struct call *call);
 void vendor_media_write(struct call *call);
+void vendor_media_copy(struct call *call);
 
 #endif

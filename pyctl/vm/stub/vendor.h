@@ -20,6 +20,7 @@
 #define VENDOR_MODEL	FID64(OWNER_VENDOR_HYP, 6U)	/* base, size, line size -> status */
 #define VENDOR_MEDIA_READ FID64(OWNER_VENDOR_HYP, 7U)	/* address, length -> status, x1-x8 */
 #define VENDOR_MEDIA_WRITE FID64(OWNER_VENDOR_HYP, 8U)	/* address, length, x3-x10 -> status */
+#define VENDOR_MEDIA_COPY FID64(OWNER_VENDOR_HYP, 9U)	/* address, length, buffer, way -> status */
 
 #define VENDOR_MAJOR	1
 #define VENDOR_MINOR	1

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The ranges that are tried: whole and partial lines, borders, one line to everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pyctl.coherency.lines import Count
+from pyctl.coherency.stage import Call, Stage
+from pyctl.errors import UsageError
+from pyctl.model import Range
+from pyctl.observers import Observer
+
+PARITIES = (0, 1)
+MIN_LINES = 16
+
+
+@dataclass
+class CaseResult:
+    """What came of one case; ``skipped`` says why it was not tried, ``error`` why it broke off."""
+
+    name: str
+    request: Range
+    count: Count = field(default_factory=Count)
+    skipped: str | None = None
+    error: str | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing bad was seen; a case that was not tried is not good either."""
+        return not self.count.bad and not self.error and not self.skipped
+
+
+def single_cases(window: Range, line: int, page: int) -> dict[str, Range]:
+    """Name and range of each case that a window of this size has room for."""
+    middle = window.addr + window.size // 2 // page * page
+    if window.size < 2 * page:
+        middle = window.addr + window.size // 2 // line * line
+
+    def at(start: int, size: int) -> Range:
+        return Range(start, start + size)
+
+    cases = {
+        "one line": at(middle, line),
+        "one byte": at(middle + line // 2 + 1, 1),
+        "middle of a line": at(middle + line // 4, line // 2),
+        "end of one line, start of the next": at(middle + line - 3, 7),
+        "lines, the outer two in part": at(middle + line // 2, 4 * line),
+        "across a page border": at(middle - line - line // 4, 3 * line),
+        "start of the window": at(window.addr, 2 * line),
+        "end of the window": at(window.end - line - line // 2, line + line // 2),
+        "a page": at(middle, page),
+        "a page and a bit": at(middle - page + line // 2, page + line),
+        "half the window": at(window.addr, window.size // 2),
+        "whole window": window,
+    }
+    return {
+        name: request
+        for name, request in cases.items()
+        if window.addr <= request.addr and request.end <= window.end
+    }
+
+
+def check_window(window: Range, line_size: int) -> None:
+    """Refuse, with UsageError, a window in which there is not enough to see."""
+    if window.addr % line_size or window.size % line_size or window.size < MIN_LINES * line_size:
+        raise UsageError(
+            f"The window 0x{window.addr:x} + 0x{window.size:x} is not at least {MIN_LINES} whole "
+            f"lines of {line_size} bytes.",
+            "Give --addr and --size as multiples of the line size.",
+        )
+
+
+def run_single(observer: Observer, name: str, request: Range, window: Range, call: Call) -> Count:
+    """One case with the lines' roles one way, and then the other."""
+    count = Count()
+    for parity in PARITIES:
+        seed = hash_of(name) + parity
+        count.add(Stage(observer, request, window, parity, seed).run(call))
+    return count
+
+
+def hash_of(name: str) -> int:
+    """A seed that is the same in every run."""
+    return int.from_bytes(name.encode(), "little")

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A whole run: choose window and observer, try every case, collect what was seen."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pyctl.coherency.cases import CaseResult, check_window, run_single, single_cases
+from pyctl.coherency.lines import VERDICTS, BadLine
+from pyctl.coherency.race import race_case, run_race
+from pyctl.coherency.threads import callers_case, run_callers
+from pyctl.debugfs import Debugfs
+from pyctl.errors import NotReady, OperationFailed, UsageError
+from pyctl.firmware import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT, Stub
+from pyctl.host import Host
+from pyctl.invalidate import Result, prepare, run
+from pyctl.model import Info, Range, Request
+from pyctl.observers import AliasObserver, ModelObserver, Observer
+from pyctl.provider import Provider
+from pyctl.regions import regions
+
+DEFAULT_SIZE = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tried, and how.  ``observer`` is model or alias."""
+
+    window: Range
+    line_size: int
+    observer: str
+    callers: int
+    timeout_s: float
+
+
+@dataclass
+class Report:
+    """What came of a run, case by case; ``limits`` says what could not be seen."""
+
+    limits: list[str]
+    cases: list[CaseResult] = field(default_factory=list)
+
+    def total(self) -> dict[str, int]:
+        """Lines by verdict, over all cases."""
+        return {
+            verdict: sum(case.count.lines[verdict] for case in self.cases) for verdict in VERDICTS
+        }
+
+    def first_bad(self) -> tuple[CaseResult, BadLine] | None:
+        """The first bad line, in the order in which cases were tried."""
+        found = ((case, bad) for case in self.cases for bad in case.count.bad[:1])
+        return next(found, None)
+
+
+def choose_window(host: Host, addr: int | None, size: int | None) -> Range:
+    """The window asked for, or a part of the first range that is safe to target."""
+    if addr is not None:
+        return Range(addr, addr + (DEFAULT_SIZE if size is None else size))
+    for region in regions(host):
+        if region.safe:
+            wanted = min(DEFAULT_SIZE, region.range.size) if size is None else size
+            return Range(region.range.addr, region.range.addr + wanted)
+    raise NotReady(
+        "No physical range of this machine is safe to target.",
+        "`pyctl regions` says why not; a reserved-memory node with compatible "
+        '"memregion-test" and no-map makes one.',
+    )
+
+
+def choose_observer(debugfs: Debugfs, wanted: str) -> str:
+    """``auto`` is the model where the firmware is our stub, else the alias."""
+    if wanted == "alias":
+        return wanted
+    try:
+        Stub(debugfs.raw_call).identify()
+    except NotReady:
+        if wanted == "model":
+            raise
+        return "alias"
+    return "model"
+
+
+def check_plan(host: Host, plan: Plan) -> Info:
+    """Check everything before a byte is touched.
+
+    Raises UsageError for a window that cannot be or is not safe, NotReady where the
+    chain to firmware, or access to memory, is missing.
+    """
+    info = prepare(host, Request(plan.window.addr, plan.window.size), force=False)
+    check_window(plan.window, plan.line_size)
+    low, high = MODEL_LINE_LIMITS
+    if plan.observer == "model" and plan.window.size > MODEL_WINDOW_LIMIT:
+        raise UsageError(
+            f"The modelled cache has room for a window of {MODEL_WINDOW_LIMIT >> 20} MiB.",
+            "Give a smaller --size.",
+        )
+    if plan.observer == "model" and not low <= plan.line_size <= high:
+        raise UsageError(f"A modelled line has {low} to {high} bytes, not {plan.line_size}.")
+    if plan.observer == "alias" and plan.line_size != info.dcache_line_size:
+        raise UsageError(
+            f"This machine's cache lines have {info.dcache_line_size} bytes.",
+            "--line-size is for the modelled cache.",
+        )
+    # Both kinds of access must exist before anything is written.
+    Debugfs(host).read_memory(plan.window.addr, 1)
+    return info
+
+
+@contextlib.contextmanager
+def _observer(debugfs: Debugfs, plan: Plan) -> Iterator[Observer]:
+    if plan.observer == "alias":
+        yield AliasObserver(debugfs, plan.line_size)
+        return
+    with ModelObserver(debugfs, plan.window.addr, plan.window.size, plan.line_size) as observer:
+        yield observer
+
+
+class Calls:
+    """The two ways in which the kernel's call is made; either raises what came instead."""
+
+    def __init__(self, host: Host, info: Info, timeout_s: float) -> None:
+        self.host, self.info, self.timeout_s = host, info, timeout_s
+
+    def bounded(self, request: Range) -> None:
+        """In a child that is given up on after a time."""
+        result = run(self.host, Request(request.addr, request.size), self.info, self.timeout_s)
+        if result.interrupted and result.is_partial:
+            raise KeyboardInterrupt
+        if failure := result.failure():
+            raise failure
+
+    def unbounded(self, request: Range) -> None:
+        """In this process, from the CPU that it is on."""
+        asked = Request(request.addr, request.size)
+        record = Debugfs(self.host).invalidate_unbounded(asked)
+        if failure := Result(asked, record, Provider(), None, False, False).failure():
+            raise failure
+
+
+def execute(host: Host, plan: Plan, info: Info, progress: Callable[[CaseResult], None]) -> Report:
+    """Try every case of a checked plan; ``progress`` hears of each when it is done.
+
+    A call that fails ends its case with an error, not the run.  Raises TargetLost
+    where a call never comes back.
+    """
+    debugfs = Debugfs(host)
+    with _observer(debugfs, plan) as observer:
+        report = Report(list(observer.limits))
+        for case in _cases(observer, plan, Calls(host, info, plan.timeout_s)):
+            report.cases.append(case)
+            progress(case)
+    return report
+
+
+def _cases(observer: Observer, plan: Plan, calls: Calls) -> Iterator[CaseResult]:
+    page_size = calls.info.page_size
+    for name, request in single_cases(plan.window, plan.line_size, page_size).items():
+        result = CaseResult(name, request)
+        with _failure_of(result):
+            result.count = run_single(observer, name, request, plan.window, calls.bounded)
+        yield result
+    result = callers_case(plan.window, plan.callers)
+    with _failure_of(result):
+        run_callers(result, observer, plan.callers, calls.unbounded, plan.timeout_s)
+    yield result
+    if isinstance(observer, ModelObserver):
+        for via in ("memregion", "smccc"):
+            result = race_case(observer, plan.window, via)
+            with _failure_of(result):
+                run_race(result, observer, plan.window, via)
+            yield result
+
+
+@contextlib.contextmanager
+def _failure_of(result: CaseResult) -> Iterator[None]:
+    """Keep what a call failed with; the other cases may still tell something."""
+    try:
+        yield
+    except OperationFailed as error:
+        result.error = error.message

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pyctl coherency` clears good firmware and names the first bad line of bad firmware.
+
+The engine runs here as the command runs it.  What each fault must look like
+follows from what it does: who sees old bytes, whose bytes are gone, and in which
+cases it can show at all.
+"""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from pyctl.coherency.lines import GOOD, LOST, STALE
+from pyctl.coherency.run import Plan, check_plan, choose_observer, choose_window, execute
+from pyctl.errors import UsageError
+from pyctl.faults import Faults, parse_faults
+from pyctl.firmware import parse_setting
+from pyctl.model import Range
+
+pytestmark = pytest.mark.duration(300)
+SIZE = 0x8000
+
+
+def run(host, debugfs, observer="auto", line_size=64, callers=2, size=SIZE):
+    window = choose_window(host, None, size)
+    chosen = choose_observer(debugfs, observer)
+    plan = Plan(window, line_size, chosen, callers, timeout_s=30)
+    report = execute(host, plan, check_plan(host, plan), lambda case: None)
+    return {case.name: case for case in report.cases}
+
+
+@pytest.fixture
+def coherency(host, debugfs, stub, provider):
+    return lambda **options: run(host, debugfs, **options)
+
+
+def arm(stub, text):
+    Faults(stub).replace(parse_faults(text))
+
+
+def verdicts(cases):
+    """Names of the cases in which a bad line was seen, and all verdicts on bad lines."""
+    bad = {name: case for name, case in cases.items() if case.count.bad}
+    return set(bad), {line.verdict for case in bad.values() for line in case.count.bad}
+
+
+def assert_clean(cases):
+    assert {name: case.error for name, case in cases.items() if case.error} == {}
+    assert verdicts(cases) == (set(), set())
+    assert all(case.skipped or case.count.lines[GOOD] for case in cases.values())
+
+
+# -- good firmware ---------------------------------------------------------------
+
+
+@pytest.mark.every_board
+@pytest.mark.parametrize("is_global", [0, 1])
+def test_good_firmware_is_clean(coherency, stub, is_global):
+    stub.set(parse_setting(f"global={is_global}"))
+    cases = coherency()
+    assert_clean(cases)
+    cpus = len(os.sched_getaffinity(0))
+    skipped = {name for name, case in cases.items() if case.skipped}
+    races = {"under-flush race via memregion": 2, "under-flush race via smccc": 3}
+    assert skipped == {name for name, needed in races.items() if cpus < needed}
+
+
+@pytest.mark.parametrize("line_size", [16, 128, 1024])
+def test_good_firmware_is_clean_with_any_line_size(coherency, line_size):
+    assert_clean(coherency(line_size=line_size))
+
+
+@pytest.mark.parametrize("size", [1024, 0x1000, 0x1400, 0x10_0000])
+def test_good_firmware_is_clean_in_any_window(coherency, size):
+    assert_clean(coherency(size=size))
+
+
+def test_harmless_faults_raise_no_alarm(coherency, stub):
+    arm(stub, "latency:300,x0_garbage,clobber_x4_x17,clobber_x1_x3,status:BUSY@every=3")
+    assert_clean(coherency())
+
+
+@pytest.mark.board(cpus=4)
+def test_firmware_that_is_busy_while_somebody_is_inside_raises_no_alarm(coherency, stub):
+    arm(stub, "busy_inside")
+    cases = coherency()
+    assert_clean(cases)
+    assert not cases["under-flush race via smccc"].skipped
+
+
+# -- bad firmware -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("noop", {STALE}),
+        ("status:SUCCESS", {STALE}),
+        ("skip_first_line", {STALE}),
+        ("skip_last_line", {STALE}),
+        ("skip_second_half", {STALE}),
+        ("wrong_base", {STALE}),
+        ("wrong_base:-64", {STALE}),
+        ("only_below:0x5f000400", {STALE}),
+        ("lose_partial", {LOST}),
+        ("clean_only", {STALE}),
+        ("invalidate_only", {LOST}),
+        ("lose_partial,skip_second_half", {STALE, LOST}),
+    ],
+)
+def test_each_fault_is_seen_for_what_it_is(coherency, stub, fault, expected):
+    arm(stub, fault)
+    names, seen = verdicts(coherency())
+    assert seen == expected
+    # In some case the fault may have nothing to act on, in others it has.
+    if fault not in ("skip_second_half", "lose_partial", "only_below:0x5f000400"):
+        assert {"one line", "a page", "whole window", "2 callers at once"} <= names
+
+
+def test_a_single_bad_call_is_enough(coherency, stub):
+    """The seventh call, and no other: which case that is follows from two calls per case."""
+    arm(stub, "noop@every=7@next=1")
+    names, _ = verdicts(coherency())
+    assert names == {"end of one line, start of the next"}
+
+
+def test_one_bad_cpu_is_seen_when_all_call(coherency, stub):
+    arm(stub, "skip_last_line@cpu=1")
+    os.sched_setaffinity(0, {0})
+    single, _ = verdicts(coherency(callers=1))
+    assert "whole window" not in single
+    os.sched_setaffinity(0, {0, 1})
+    many, _ = verdicts(coherency(callers=2))
+    assert many
+
+
+@pytest.mark.board(memory_mib=3200)
+def test_firmware_that_stops_at_4_gib_is_seen_above(coherency, stub, target_range):
+    assert target_range.addr >= 1 << 32
+    assert_clean(coherency())
+    arm(stub, "only_below")
+    assert verdicts(coherency())[1] == {STALE}
+
+
+def test_dirty_bytes_beside_a_partly_covered_line_are_watched(coherency, stub):
+    arm(stub, "lose_partial")
+    names, _ = verdicts(coherency())
+    assert {"one byte", "middle of a line", "lines, the outer two in part"} <= names
+    assert {"one line", "a page", "whole window"}.isdisjoint(names)
+
+
+def test_failing_call_is_an_error_of_its_case(coherency, stub):
+    arm(stub, "status:INVALID_PARAMETER@next=2")
+    cases = coherency()
+    failed = [name for name, case in cases.items() if case.error]
+    assert failed == ["one line", "one byte"]
+    assert "EINVAL" in cases["one line"].error
+    assert not cases["one line"].is_good
+
+
+# -- the under-flush race ----------------------------------------------------------------
+
+
+@pytest.mark.board(cpus=4)
+@pytest.mark.parametrize("attempt", range(3))
+def test_request_that_rides_on_an_older_operation_is_stale(coherency, stub, attempt):
+    """Firmware that merges a call with the one that is inside: the RFC's mistake, below the
+    kernel.  Our provider lets nobody in while it waits, so the kernel's callers are safe."""
+    arm(stub, "skip_queued")
+    names, seen = verdicts(coherency())
+    assert names == {"under-flush race via smccc"}
+    assert seen == {STALE}
+
+
+def test_second_request_gets_an_operation_of_its_own(coherency, stub):
+    """The provider's promise, by firmware's own clock: it started after the first had ended."""
+    cases = coherency(callers=1)
+    assert not cases["under-flush race via memregion"].skipped
+    last = [call for call in stub.log() if call.length == 8 * 64][-4:]
+    for first, second in (last[:2], last[2:]):
+        assert second.entered_ns >= first.left_ns
+    assert Faults(stub).armed() == []
+
+
+def test_race_leaves_the_armed_faults_alone(coherency, stub):
+    arm(stub, "latency:100@next=1000000")
+    before = Faults(stub).armed()[0].fault
+    coherency()
+    assert [armed.fault for armed in Faults(stub).armed()] == [before]
+
+
+def test_race_is_skipped_where_a_hold_is_armed_already(coherency, stub):
+    arm(stub, "hold:1000")
+    assert "can be held" in coherency()["under-flush race via memregion"].skipped
+
+
+# -- the other observer, and the command ----------------------------------------------------
+
+
+def test_alias_observer_clears_good_memory_and_says_what_it_cannot_show(host, debugfs, provider):
+    """QEMU has no caches, so that nothing can be wrong here; the engine must say so."""
+    assert_clean(run(host, debugfs, observer="alias"))
+
+
+def test_window_is_checked_before_anything_is_written(host, debugfs, provider, target_range):
+    before = debugfs.read_memory(target_range.addr, 4096)
+    for addr, size in (
+        (target_range.addr + 8, 4096),
+        (target_range.addr, 64),
+        (target_range.addr - 4096, 8192),
+        (target_range.addr, 8 << 20),
+    ):
+        plan = Plan(Range(addr, addr + size), 64, "model", 1, 30)
+        with pytest.raises(UsageError):
+            check_plan(host, plan)
+    assert debugfs.read_memory(target_range.addr, 4096) == before
+
+
+def pyctl(*words):
+    done = subprocess.run(
+        ["python3", "-m", "pyctl", *words], capture_output=True, text=True, timeout=200
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_command_exits_0_on_good_firmware(provider):
+    status, out, err = pyctl("coherency", "--size", "16K")
+    assert (status, err) == (0, "")
+    assert "lines are good" in out
+    assert "note:" in out
+
+
+def test_command_names_the_first_bad_line(provider, stub, target_range):
+    arm(stub, "skip_first_line")
+    status, out, err = pyctl("coherency", "--size", "16K", "--json")
+    answer = json.loads(out)
+    assert status == 1
+    assert not answer["ok"]
+    first = answer["first_bad"]
+    assert first["case"] == answer["cases"][0]["name"] == "one line"
+    assert first["verdict"] == STALE
+    assert int(first["line"], 16) == int(answer["cases"][0]["addr"], 16)
+    assert first["expected"] != first["found"]
+    assert first["line"] in err
+    assert answer["lines"]["stale"] == sum(case["lines"]["stale"] for case in answer["cases"])
+
+
+def test_command_needs_a_provider(provider):
+    provider.unload()
+    status, _out, err = pyctl("coherency")
+    assert status == 3
+    assert "No provider" in err

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The coherency engine's judgement, on a cache that is a few lines of Python.
+
+What it must never do is accuse an operation that only did more than it was asked
+for; what it must always do is see an operation that did less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import Reference
+
+from pyctl.coherency.cases import run_single, single_cases
+from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, Count, Patterns
+from pyctl.coherency.stage import Stage
+from pyctl.model import Range
+from pyctl.observers import Piece, _spans, joined
+
+BASE = 0x5F00_0000
+LINE = 64
+WINDOW = Range(BASE, BASE + 0x4000)
+
+
+class PythonObserver:
+    """Both sides of the reference model."""
+
+    name = "python"
+    line_size = LINE
+    limits = ()
+
+    def __init__(self) -> None:
+        self.reference = Reference(BASE, bytes(WINDOW.size), LINE)
+
+    def prepare(self, addr: int, data: bytes) -> None:
+        for copy in (self.reference.cache, self.reference.media, self.reference.synced):
+            copy[addr - BASE : addr - BASE + len(data)] = data
+
+    def cpu_write(self, pieces: Iterable[Piece]) -> None:
+        for addr, data in pieces:
+            self.reference.cpu_write(addr, data)
+
+    def cpu_read(self, addr: int, size: int) -> bytes:
+        return bytes(self.reference.cache[addr - BASE : addr - BASE + size])
+
+    def device_write(self, pieces: Iterable[Piece]) -> None:
+        for addr, data in pieces:
+            self.reference.device_write(addr, data)
+
+    def device_read(self, addr: int, size: int) -> bytes:
+        return bytes(self.reference.media[addr - BASE : addr - BASE + size])
+
+
+def stage_run(request: Range, parity: int, operation: Callable[[Reference, Range], None]) -> Count:
+    observer = PythonObserver()
+    stage = Stage(observer, request, WINDOW, parity, seed=1)
+    return stage.run(lambda range_: operation(observer.reference, range_))
+
+
+def good(reference: Reference, request: Range) -> None:
+    reference.clean_inv(request.addr, request.size)
+
+
+requests = st.tuples(st.integers(0, WINDOW.size - 1), st.integers(1, 1000)).map(
+    lambda pair: Range(BASE + pair[0], min(BASE + pair[0] + pair[1], WINDOW.end))
+)
+parities = st.sampled_from([0, 1])
+
+
+@given(requests, parities, st.integers(0, 2000), st.integers(0, 2000), st.booleans())
+def test_doing_more_than_was_asked_for_is_good(
+    request: Range, parity: int, before: int, after: int, is_global: bool
+) -> None:
+    count = stage_run(
+        request,
+        parity,
+        lambda reference, r: reference.clean_inv(
+            r.addr - before, r.size + before + after, is_global
+        ),
+    )
+    assert count.bad == []
+    assert count.lines[GOOD] > 0
+
+
+@given(requests, parities, st.data())
+def test_every_line_that_is_left_out_is_found(
+    request: Range, parity: int, data: st.DataObject
+) -> None:
+    """All lines of the request are operated on, but for one."""
+    lines = range(request.addr // LINE * LINE, request.end, LINE)
+    missed = data.draw(st.sampled_from(list(lines)))
+
+    def all_but_one(reference: Reference, _range: Range) -> None:
+        for line in lines:
+            if line != missed:
+                reference.clean_inv(line, 1)
+
+    [bad] = stage_run(request, parity, all_but_one).bad
+    assert (bad.line, bad.verdict) == (missed, STALE)
+    assert missed <= bad.addr < missed + LINE
+    assert request.addr <= bad.addr < request.end
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+@pytest.mark.parametrize(
+    ("fault", "sides"),
+    [("noop", ["device", "cpu"]), ("clean_only", ["cpu"]), ("invalidate_only", ["cpu"])],
+)
+def test_side_that_sees_the_wrong_bytes_is_named(parity: int, fault: str, sides: list[str]) -> None:
+    request = Range(BASE + 4 * LINE, BASE + 8 * LINE)
+    count = stage_run(
+        request, parity, lambda reference, r: reference.clean_inv(r.addr, r.size, fault=fault)
+    )
+    assert {bad.side for bad in count.bad} == set(sides)
+    assert {bad.verdict for bad in count.bad} == {LOST if fault == "invalidate_only" else STALE}
+
+
+def test_lost_neighbour_in_a_partly_covered_line_is_damaged() -> None:
+    """The bytes beside the request go, those in it are as they must be."""
+    request = Range(BASE + 4 * LINE + 8, BASE + 4 * LINE + 16)
+
+    def careless(reference: Reference, r: Range) -> None:
+        good(reference, r)
+        line = slice(4 * LINE, 4 * LINE + 8)
+        reference.cache[line] = reference.media[line] = bytes(8)
+
+    verdicts = {
+        bad.verdict for parity in (0, 1) for bad in stage_run(request, parity, careless).bad
+    }
+    assert verdicts == {DAMAGED}
+
+
+@pytest.mark.parametrize("distance", [-2, -1, 1, 2])
+@pytest.mark.parametrize("parity", [0, 1])
+def test_lost_neighbour_line_is_damaged(distance: int, parity: int) -> None:
+    request = Range(BASE + 8 * LINE, BASE + 9 * LINE)
+
+    def careless(reference: Reference, r: Range) -> None:
+        good(reference, r)
+        start = (8 + distance) * LINE
+        reference.cache[start : start + LINE] = bytes(LINE)
+        reference.media[start : start + LINE] = bytes(LINE)
+
+    [bad] = stage_run(request, parity, careless).bad
+    assert (bad.line, bad.verdict) == (BASE + (8 + distance) * LINE, DAMAGED)
+
+
+def test_bad_line_is_told_in_one_sentence() -> None:
+    request = Range(BASE + 4 * LINE + 8, BASE + 5 * LINE)
+    [bad] = stage_run(request, 0, lambda _reference, _range: None).bad
+    assert str(bad).startswith(
+        f"line {BASE + 4 * LINE:#x}: stale: at {BASE + 4 * LINE + 8:#x} the "
+    )
+    assert len(bad.expected) == len(bad.found) == 16
+    assert bad.expected.hex(" ") in str(bad)
+
+
+def test_every_byte_of_a_pattern_tells_whose_it_is() -> None:
+    patterns = Patterns(WINDOW, 7)
+    for three in zip(patterns.old, patterns.cpu, patterns.device, strict=True):
+        assert len(set(three)) == 3
+    assert Patterns(WINDOW, 7).cpu == patterns.cpu
+    assert Patterns(WINDOW, 8).cpu != patterns.cpu
+
+
+@pytest.mark.parametrize("size", [1024, 4096, 0x2400, 0x4000, 1 << 20])
+@pytest.mark.parametrize("line", [16, 64, 1024])
+@pytest.mark.parametrize("page", [4096, 65536])
+def test_cases_stay_in_their_window(size: int, line: int, page: int) -> None:
+    window = Range(BASE, BASE + max(size, 16 * line))
+    cases = single_cases(window, line, page)
+    assert {"one line", "one byte", "whole window"} <= set(cases)
+    for request in cases.values():
+        assert request.size > 0
+        assert window.addr <= request.addr
+        assert request.end <= window.end
+    if window.size >= 2 * page:
+        border = cases["across a page border"]
+        assert border.addr // page != (border.end - 1) // page
+
+
+def test_good_cache_is_clean_in_every_case() -> None:
+    for name, request in single_cases(WINDOW, LINE, 4096).items():
+        observer = PythonObserver()
+        count = run_single(
+            observer,
+            name,
+            request,
+            WINDOW,
+            lambda r, o=observer: good(o.reference, r),  # type: ignore[misc]
+        )
+        assert count.bad == []
+
+
+@given(st.dictionaries(st.integers(0, 40), st.binary(min_size=8, max_size=8)))
+def test_joined_pieces_are_the_same_bytes(words: dict[int, bytes]) -> None:
+    pieces = [(n * 8, data) for n, data in words.items()]
+    whole = joined(pieces)
+    assert {a + i: b for a, d in whole for i, b in enumerate(d)} == {
+        a + i: b for a, d in pieces for i, b in enumerate(d)
+    }
+    ends = [addr + len(data) for addr, data in whole]
+    assert all(end < start for end, (start, _) in zip(ends, whole[1:], strict=False))
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 200)), min_size=1))
+def test_groups_of_pieces_fit_into_the_buffer(sizes: list[tuple[int, int]]) -> None:
+    addr, pieces = BASE, []
+    for gap, size in sizes:
+        pieces.append((addr + gap * 1024, bytes(size * 1024)))
+        addr = pieces[-1][0] + len(pieces[-1][1])
+    groups = list(_spans(pieces))
+    assert all(group[-1][0] + len(group[-1][1]) - group[0][0] <= 0x1_0000 for group in groups)
+    assert joined(piece for group in groups for piece in group) == joined(pieces)
