@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """On the board: carries out sequences of operations on the modelled cache.
 
-The host generates them (tests/vm/test_model.py) and sends one to a line of JSON;
+The host generates them (tests/vm/test_generated_sequences.py) and sends one to a line of JSON;
 the answer is a line too: what CPU and device see after each operation.
 """
 
