@@ -62,8 +62,8 @@ def checkout(path, version):
 
 
 def set_version(path, version):
-    (path / "pyctl/cli/status.py").open("a").write(f"\n# {version}\n")
-    (path / "pyctl/smccc.py").open("a").write(f"\nMARK = {version!r}\n")
+    source = path / "pyctl/smccc.py"
+    source.write_text(source.read_text() + f"\nMARK = {version!r}\n")
 
 
 SHOW_MARK = ("python3", "-c", "import pyctl.smccc; print(pyctl.smccc.MARK)")
