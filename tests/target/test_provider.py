@@ -19,6 +19,9 @@ TRIES = 5
 DELAY_CAP_US = 20_000
 # The firmware's counter and the kernel's timer round differently.
 ROUNDING_US = 2
+# fsleep() goes from high-resolution timers to ticks at four ticks (include/linux/delay.h);
+# at 250 Hz this is 16 ms.
+TICKS_FROM_US = 16_000
 
 
 def gaps_us(log):
@@ -241,9 +244,13 @@ def test_the_delay_follows_from_rate_and_latency(provider, stub, target_range, s
     assert provider.debugfs.provider_attributes().delay_us == delay_us
     stub.queue(Status.BUSY, TRIES)
     assert provider.call(target_range.addr, 4096).errno == errno.EBUSY
-    gaps = gaps_us(stub.log())
+    gaps = sorted(gaps_us(stub.log()))
     assert len(gaps) == TRIES - 1
-    assert min(gaps) >= delay_us - ROUNDING_US
+    # Long sleeps are counted in ticks, and on a starved emulator several ticks may
+    # come at once: one gap may then be short, but not all of them.
+    counted_in_ticks = delay_us >= TICKS_FROM_US
+    assert gaps[1 if counted_in_ticks else 0] >= delay_us - ROUNDING_US
+    assert gaps[0] >= delay_us / 2 - ROUNDING_US
     # An upper bound only against a delay that is wrong by far: this may be a
     # busy emulator.  The quickest of four gaps is close to the truth.
     assert min(gaps) < 2 * delay_us + 30_000
