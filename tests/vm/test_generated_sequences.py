@@ -49,38 +49,36 @@ def board():
         assert process.wait(60) == 0
 
 
-offsets = st.integers(0, SIZE - 1)
-stores = st.tuples(
-    st.sampled_from(["cpu_write", "device_write"]), offsets, st.binary(min_size=1, max_size=200)
-)
-calls = st.tuples(
-    st.just("clean_inv"), offsets, st.integers(1, SIZE), st.booleans(), st.sampled_from(FAULTS)
-)
+# Half of them at the borders of lines, where things go wrong.
+offsets = st.one_of(st.integers(0, SIZE - 1), st.integers(0, SIZE // 64 - 1).map(lambda n: n * 64))
+sizes = st.one_of(st.integers(1, SIZE), st.integers(1, SIZE // 64).map(lambda n: n * 64))
+contents = st.tuples(sizes, st.integers(1, 255)).map(lambda pair: bytes([pair[1]]) * pair[0])
+stores = st.tuples(st.sampled_from(["cpu_write", "device_write"]), offsets, contents)
+calls = st.tuples(st.just("clean_inv"), offsets, sizes, st.sampled_from([False, False, True]))
 sequences = st.lists(st.one_of(stores, stores, calls), min_size=1, max_size=12)
 
 
-def as_sent(operation):
-    kind, offset, what, *rest = operation
+def as_sent(operation, fault, parameter):
+    kind, offset, what, *is_global = operation
     if kind != "clean_inv":
         return [kind, BASE + offset, what[: SIZE - offset].hex()]
-    is_global, (fault, parameter) = rest
     text = f"{fault}:{parameter}" if parameter else fault
-    return [kind, BASE + offset, what, is_global, text]
+    return [kind, BASE + offset, what, *is_global, text]
 
 
-def expected(reference, operation):
-    kind, offset, what, *rest = operation
+def expected(reference, operation, fault):
+    kind, offset, what, *is_global = operation
     if kind == "clean_inv":
-        is_global, (fault, parameter) = rest
-        reference.clean_inv(BASE + offset, what, is_global, fault, parameter)
+        reference.clean_inv(BASE + offset, what, *is_global, *fault)
     else:
         getattr(reference, kind)(BASE + offset, what[: SIZE - offset])
     return [reference.cache.hex(), reference.media.hex()]
 
 
-def test_generated_sequences_end_as_in_the_reference(board):
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault[0]))
+def test_generated_sequences_end_as_in_the_reference(board, fault):
     @settings(
-        max_examples=60,
+        max_examples=50,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
@@ -89,7 +87,7 @@ def test_generated_sequences_end_as_in_the_reference(board):
         data = (filling * SIZE)[:SIZE]
         reference = Reference(BASE, data, line_size)
         task = {"base": BASE, "line_size": line_size, "data": data.hex()}
-        seen = board(task | {"operations": [as_sent(operation) for operation in sequence]})
-        assert seen == [expected(reference, operation) for operation in sequence]
+        seen = board(task | {"operations": [as_sent(operation, *fault) for operation in sequence]})
+        assert seen == [expected(reference, operation, fault) for operation in sequence]
 
     check()
