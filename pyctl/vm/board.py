@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import select
-import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from pyctl.vm.machine import (
     resolve_accel,
 )
 from pyctl.vm.roots import Kernel, Roots
+from pyctl.vm.snapshot import FORMAT, Snapshot, shared_memory
 
 BOOT_TIMEOUT_S = 120.0
 # No answer to a ping for this long means that the guest hangs.  Far above
@@ -52,7 +52,6 @@ GUEST_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYCTL_MODULES": "/opt/pyctl/modules",
 }
-SNAPSHOT_FILE = "memory"
 # At about 140 MiB each.  Every choice of machine and firmware has a ready
 # board of its own; a base only spares a boot when the project has changed.
 KEPT_READY = 32
@@ -334,9 +333,11 @@ class BoardFactory:
         )
 
     @contextlib.contextmanager
-    def _machine(self, spec: Spec) -> Iterator[Machine]:
+    def _machine(self, spec: Spec, memory_fd: int | None = None) -> Iterator[Machine]:
         with self.cache.scratch("run") as run_dir:
-            machine = Machine(Qemu.find(spec.qemu), spec, run_dir, resolve_accel(spec.accel))
+            machine = Machine(
+                Qemu.find(spec.qemu), spec, run_dir, resolve_accel(spec.accel), memory_fd
+            )
             try:
                 yield machine
             finally:
@@ -383,26 +384,27 @@ class BoardFactory:
                 self.cache.say(f"snapshot {entry.key} cannot be continued ({error.message})")
         raise AssertionError("unreachable")
 
-    def _boot_cold(self, spec: Spec, kernel: Kernel) -> Board:
+    def _boot_cold(self, spec: Spec, kernel: Kernel, memory_fd: int | None = None) -> Board:
         """Boot from reset to an agent that answers; no project files yet."""
         parts = self.parts(kernel)
-        return self._run_machine(spec, lambda machine: machine.cold_arguments(parts))
 
-    def _restore(self, spec: Spec, entry: Entry) -> Board:
+        def start(machine: Machine) -> None:
+            machine.start(machine.cold_arguments(parts))
+
+        return self._run_machine(spec, start, memory_fd)
+
+    def _restore(self, spec: Spec, entry: Entry, memory_fd: int | None = None) -> Board:
         """Continue a snapshot."""
-        return self._run_machine(
-            spec,
-            lambda _machine: [
-                "-incoming",
-                f"exec:cat {shlex.quote(str(entry.path / SNAPSHOT_FILE))}",
-            ],
-        )
+        snapshot = Snapshot(entry.path)
+        return self._run_machine(spec, lambda machine: machine.restore(snapshot), memory_fd)
 
-    def _run_machine(self, spec: Spec, arguments: Callable[[Machine], list[str]]) -> Board:
+    def _run_machine(
+        self, spec: Spec, start: Callable[[Machine], None], memory_fd: int | None
+    ) -> Board:
         with contextlib.ExitStack() as stack:
             with self.timed("start QEMU"):
-                machine = stack.enter_context(self._machine(spec))
-                machine.start(arguments(machine))
+                machine = stack.enter_context(self._machine(spec, memory_fd))
+                start(machine)
             board = Board(machine, stack.pop_all())
         try:
             with self.timed("first answer"):
@@ -433,10 +435,13 @@ class BoardFactory:
         """Return the snapshot of a booted board without any project file."""
 
         def make(work: Path) -> None:
-            with self._boot_cold(spec, kernel) as board:
+            with (
+                shared_memory(spec.ram_mib << 20, None) as memory_fd,
+                self._boot_cold(spec, kernel, memory_fd) as board,
+            ):
                 with self.timed("import libraries"):
                     board.preload(BASE_MODULES)
-                self._save(board, work)
+                self._save(board, work, memory_fd)
 
         self.cache.keep_newest("base", KEPT_BASE)
         return self.cache.get(
@@ -451,9 +456,11 @@ class BoardFactory:
             self.builder.stub().key,
             qemu.key(),
             machine_arguments(spec, "tcg"),
+            [spec.memory_mib, spec.target_addr],
             bootargs(spec),
             boot_blob(spec.firmware, spec.conduit),
             BASE_MODULES,
+            FORMAT,
         )
 
     def _ready(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
@@ -461,7 +468,11 @@ class BoardFactory:
         project = self.builder.project(kernel)
 
         def make(work: Path) -> None:
-            with self._restore(spec, self._base(spec, kernel, qemu)) as board:
+            base = self._base(spec, kernel, qemu)
+            with (
+                shared_memory(spec.ram_mib << 20, Snapshot(base.path)) as memory_fd,
+                self._restore(spec, base, memory_fd) as board,
+            ):
                 self._install(board, project)
                 with self.timed("import project"):
                     board.preload(READY_MODULES)
@@ -469,7 +480,7 @@ class BoardFactory:
                 if spec.tests:
                     with self.timed("collect tests"):
                         board.preload((), host="tests.warm")
-                self._save(board, work)
+                self._save(board, work, memory_fd)
 
         self.cache.keep_newest("ready", KEPT_READY)
         key = digest(
@@ -477,12 +488,9 @@ class BoardFactory:
         )
         return self.cache.get("ready", key, "a snapshot of the ready board", make)
 
-    def _save(self, board: Board, work: Path) -> None:
-        # Speaking QMP takes a library that a restored board never needs.
-        from pyctl.vm.snapshot import save
-
+    def _save(self, board: Board, work: Path, memory_fd: int) -> None:
         assert board.machine.monitor is not None
         with self.timed("settle memory"):
             board.settle()
         with self.timed("write snapshot"):
-            save(board.machine.monitor, work / SNAPSHOT_FILE)
+            Snapshot(work).save(board.machine.monitor, memory_fd)

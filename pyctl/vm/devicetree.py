@@ -29,21 +29,20 @@ INITRD_ADDR = RAM_BASE + 128 * MIB
 # The range that tests may aim at: reserved, and marked by its compatible string.
 TARGET_SIZE = 16 * MIB
 TARGET_COMPATIBLE = "memregion-test"
+# Where that range lies on a board that has it beyond the reach of 32 bits.
+HIGH_TARGET_ADDR = 1 << 32
 
 
 @dataclass(frozen=True)
 class Layout:
     """What differs between one board's device tree and another's."""
 
-    memory_mib: int
+    # What the guest's kernel is told of from the base of RAM on.
+    memory_bytes: int
+    target_addr: int
     initrd_size: int
     conduit: str
     bootargs: str
-
-    @property
-    def target_addr(self) -> int:
-        """Return the base address of the range that tests may aim at."""
-        return RAM_BASE + self.memory_mib * MIB - TARGET_SIZE
 
 
 def patch(blob: bytes, layout: Layout) -> bytes:
@@ -60,6 +59,14 @@ def patch(blob: bytes, layout: Layout) -> bytes:
     chosen.append(_cells("linux,initrd-start", INITRD_ADDR))
     chosen.append(_cells("linux,initrd-end", INITRD_ADDR + layout.initrd_size))
     chosen.append(fdt.PropBytes("rng-seed", data=os.urandom(64)))
+
+    banks = [RAM_BASE, layout.memory_bytes]
+    if layout.target_addr >= RAM_BASE + layout.memory_bytes:
+        # The RAM between the two is nobody's: it would only have to be looked after.
+        banks += [layout.target_addr, TARGET_SIZE]
+    memory = tree.get_node(f"/memory@{RAM_BASE:x}")
+    memory.remove_property("reg")
+    memory.append(_cells("reg", *banks))
 
     psci = tree.get_node("/psci")
     psci.set_property("method", layout.conduit)

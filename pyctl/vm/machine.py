@@ -25,6 +25,7 @@ from pyctl.vm.cache import digest
 from pyctl.vm.channel import PORT_NAME
 from pyctl.vm.devicetree import CONFIG_ADDR, DTB_ADDR, INITRD_ADDR, KERNEL_ADDR, Layout
 from pyctl.vm.process import die_with_parent, need_tool, run
+from pyctl.vm.snapshot import Snapshot
 
 QEMU = "qemu-system-aarch64"
 DEFAULT_CPU = "neoverse-n1"
@@ -50,10 +51,27 @@ class Spec:
     qemu: str = QEMU
     firmware: tuple[Setting, ...] = ()
     append: str = ""
+    # Whether the range that tests may aim at lies above 4 GiB instead of at the end of RAM.
+    high_target: bool = False
     # Whether a ready board has the modules loaded.
     load: bool = True
     # Whether it has the target tests collected.
     tests: bool = False
+
+    @property
+    def target_addr(self) -> int:
+        """Return the base address of the range that tests may aim at."""
+        if self.high_target:
+            return devicetree.HIGH_TARGET_ADDR
+        return devicetree.RAM_BASE + self.memory_mib * devicetree.MIB - devicetree.TARGET_SIZE
+
+    @property
+    def ram_mib(self) -> int:
+        """Return the size of the machine's RAM."""
+        if not self.high_target:
+            return self.memory_mib
+        end = devicetree.HIGH_TARGET_ADDR + devicetree.TARGET_SIZE
+        return (end - devicetree.RAM_BASE) // devicetree.MIB
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAX_CPUS:
@@ -134,7 +152,7 @@ def machine_arguments(spec: Spec, accel: str) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", "virt,virtualization=on,gic-version=3"),
         *("-accel", "kvm" if accel == "kvm" else "tcg,thread=multi"),
-        *("-cpu", cpu, "-smp", str(spec.cpus), "-m", str(spec.memory_mib)),
+        *("-cpu", cpu, "-smp", str(spec.cpus), "-m", str(spec.ram_mib)),
     ]
 
 
@@ -153,9 +171,12 @@ class Machine:
     spec: Spec
     run_dir: Path
     accel: str
+    # A memfd that holds the guest's memory, for a board that will become a snapshot.
+    memory_fd: int | None = None
     process: subprocess.Popen[bytes] | None = None
     agent: socket.socket | None = None
     monitor: socket.socket | None = None
+    _restore: socket.socket | None = None
 
     @property
     def console(self) -> Path:
@@ -170,8 +191,13 @@ class Machine:
             loaders.append((path, addr))
             # Archives follow each other; the kernel skips zeros up to a word.
             addr += (path.stat().st_size + 511) & ~511
-        end = addr - INITRD_ADDR
-        layout = Layout(self.spec.memory_mib, end, self.spec.conduit, bootargs(self.spec))
+        layout = Layout(
+            memory_bytes=self.spec.memory_mib * devicetree.MIB,
+            target_addr=self.spec.target_addr,
+            initrd_size=addr - INITRD_ADDR,
+            conduit=self.spec.conduit,
+            bootargs=bootargs(self.spec),
+        )
         if addr > layout.target_addr:
             raise UsageError(
                 f"--memory {self.spec.memory_mib}: the guest's root does not fit",
@@ -204,6 +230,36 @@ class Machine:
         )
         return path.read_bytes()
 
+    def _memory(self, path: Path, share: str) -> list[str]:
+        """Return the arguments that put the guest's memory into a file.
+
+        Not shared, the file is only read: what the guest writes is its own.
+        """
+        size = f"{self.spec.ram_mib}M"
+        return [
+            *("-object", f"memory-backend-file,id=ram,size={size},mem-path={path},share={share}"),
+            *("-machine", "memory-backend=ram"),
+        ]
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Start QEMU to continue a snapshot.  Call ``close`` in every case afterwards."""
+        memory = [] if self.memory_fd is not None else self._memory(snapshot.memory, "off")
+        ours, theirs = socket.socketpair()
+        self.start(
+            [
+                *memory,
+                *("-incoming", "defer"),
+                *("-chardev", f"socket,id=restore,fd={theirs.fileno()}"),
+                *("-mon", "chardev=restore,mode=control"),
+            ],
+            (theirs.fileno(),),
+        )
+        theirs.close()
+        # The library that speaks QMP takes longer to import than all the rest.  Nothing
+        # need be read here: if one of these fails, QEMU ends and says why.
+        ours.sendall(snapshot.restore_commands())
+        self._restore = ours
+
     def command(self, arguments: list[str], agent_fd: int, monitor_fd: int) -> list[str]:
         """Return the whole QEMU command line."""
         return [
@@ -215,6 +271,11 @@ class Machine:
             *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
             *("-chardev", f"socket,id=monitor,fd={monitor_fd}"),
             *("-mon", "chardev=monitor,mode=control"),
+            *(
+                self._memory(Path(f"/proc/self/fd/{self.memory_fd}"), "on")
+                if self.memory_fd is not None
+                else ()
+            ),
             *arguments,
         ]
 
@@ -222,19 +283,20 @@ class Machine:
         """Return the exact command, printable; its two sockets are inherited descriptors."""
         return shlex.join(self.command(arguments, 3, 4))
 
-    def start(self, arguments: list[str]) -> None:
+    def start(self, arguments: list[str], pass_fds: tuple[int, ...] = ()) -> None:
         """Start QEMU.  Call ``close`` in every case afterwards."""
         self.agent, agent_end = socket.socketpair()
         self.agent.setblocking(False)
         self.monitor, monitor_end = socket.socketpair()
         command = self.command(arguments, agent_end.fileno(), monitor_end.fileno())
+        memory_fds = () if self.memory_fd is None else (self.memory_fd,)
         with (self.run_dir / "qemu.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(agent_end.fileno(), monitor_end.fileno()),
+                pass_fds=(agent_end.fileno(), monitor_end.fileno(), *memory_fds, *pass_fds),
                 # Ctrl-C is ours to pass on, not QEMU's to die from.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
@@ -269,6 +331,6 @@ class Machine:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-        for sock in (self.agent, self.monitor):
+        for sock in (self.agent, self.monitor, self._restore):
             if sock is not None:
                 sock.close()

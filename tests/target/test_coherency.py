@@ -136,7 +136,7 @@ def test_one_bad_cpu_is_seen_when_all_call(coherency, stub):
     assert many
 
 
-@pytest.mark.board(memory_mib=3200)
+@pytest.mark.board(high_target=True)
 def test_firmware_that_stops_at_4_gib_is_seen_above(coherency, stub, target_range):
     assert target_range.addr >= 1 << 32
     assert_clean(coherency())

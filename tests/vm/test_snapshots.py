@@ -102,14 +102,15 @@ def test_a_changed_file_is_in_the_very_next_run(pyctl, tmp_path):
     assert mark() == "after"
 
 
-def test_a_snapshot_cut_anywhere_is_not_trusted(pyctl, private_cache):
+@pytest.mark.parametrize("name", ["memory", "state"])
+def test_a_snapshot_cut_anywhere_is_not_trusted(pyctl, private_cache, name):
     assert pyctl.on_board("true").returncode == 0
-    [memory] = private_cache.glob("ready/*/memory")
-    info = memory.stat()
-    with memory.open("r+b") as f:
+    [path] = private_cache.glob(f"ready/*/{name}")
+    info = path.stat()
+    with path.open("r+b") as f:
         f.truncate(random.randrange(info.st_size))
     # Even a cut that kept the time of the file.
-    os.utime(memory, ns=(info.st_atime_ns, info.st_mtime_ns))
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
     done = pyctl.on_board("echo", "fine")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
@@ -117,14 +118,21 @@ def test_a_snapshot_cut_anywhere_is_not_trusted(pyctl, private_cache):
 def test_a_snapshot_that_qemu_cannot_continue_is_made_again(pyctl, private_cache):
     """Damage that size and time do not show: QEMU finds it, and the run recovers."""
     assert pyctl.on_board("true").returncode == 0
-    [memory] = private_cache.glob("ready/*/memory")
-    info = memory.stat()
-    with memory.open("r+b") as f:
+    [state] = private_cache.glob("ready/*/state")
+    info = state.stat()
+    with state.open("r+b") as f:
         f.write(bytes(4096))
-    os.utime(memory, ns=(info.st_atime_ns, info.st_mtime_ns))
+    os.utime(state, ns=(info.st_atime_ns, info.st_mtime_ns))
     done = pyctl.on_board("echo", "fine")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
     assert "cannot be continued" in done.stderr or "corrupt" in done.stderr
+
+
+def test_what_a_board_writes_does_not_reach_its_snapshot(pyctl):
+    """The snapshot's memory is mapped into the board, for the board alone."""
+    command = ("sh", "-c", "ls /tmp/left 2>/dev/null; echo left > /tmp/left; cat /tmp/left")
+    for _ in range(2):
+        assert pyctl.on_board(*command).stdout == "left\n"
 
 
 def test_twenty_runs_in_a_row_succeed(pyctl):
