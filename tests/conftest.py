@@ -41,7 +41,8 @@ def pytest_addoption(parser):
     group.addoption(
         "--boards",
         metavar="NAMES",
-        help="of the boards of the matrix only these, comma-separated, as in test ids",
+        help="of the boards of the matrix only these, comma-separated, as in test ids; "
+        "tests that ask for no board get the first",
     )
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
 
@@ -53,6 +54,7 @@ def pytest_configure(config):
         "board(**spec): the virtual board that the test needs (see pyctl.vm.machine.Spec; "
         "firmware is a list of KEY=VALUE)",
         "duration(seconds): give the target up after this time",
+        "timing: the test decides by the time that firmware measured",
         "kernel_log(pattern): a message that the kernel may log during the test",
     ):
         config.addinivalue_line("markers", line)
@@ -105,14 +107,16 @@ def over_there(item):
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
-    from targets import SshTarget, VmTarget
+    from targets import EVERY_BOARD, SshTarget, VmTarget
 
     if BOARD not in config.stash:
         where = config.stash[REMOTE]
         if where == "vm":
             reporter = config.pluginmanager.get_plugin("terminalreporter")
+            only = (config.getoption("boards") or "").split(",")[0]
             config.stash[BOARD] = VmTarget(
-                lambda text: reporter and reporter.write_line(f"board: {text}")
+                lambda text: reporter and reporter.write_line(f"board: {text}"),
+                EVERY_BOARD.get(only),
             )
         else:
             config.stash[BOARD] = SshTarget(where.removeprefix("ssh:"))

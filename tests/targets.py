@@ -60,10 +60,12 @@ class Reports:
 class VmTarget:
     """Runs each test on a virtual board."""
 
-    def __init__(self, say):
+    def __init__(self, say, usual=None):
+        """``usual`` is the board, as in EVERY_BOARD, of tests that ask for none."""
         from pyctl.vm.board import BoardFactory
         from pyctl.vm.cache import Cache
 
+        self.usual = usual or {}
         self.factory = BoardFactory(Cache(say=say))
         self.shared = None
 
@@ -71,7 +73,7 @@ class VmTarget:
         """The board that a test asks for by its markers and its place in the matrix."""
         from pyctl.vm.machine import Spec
 
-        options = {}
+        options = dict(self.usual)
         for mark in reversed(list(item.iter_markers("board"))):
             options |= mark.kwargs
         options |= board or {}

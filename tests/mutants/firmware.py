@@ -14,6 +14,10 @@ DEFECTS = {
     "second half left out": "skip_second_half",
     "clean without invalidating": "clean_only",
     "invalidate without cleaning": "invalidate_only",
+    "nothing done above 4 GiB": "only_below",
+    "only the first of two queued ranges": "skip_queued",
+    "dirty bytes beside a partly covered line lost": "lose_partial",
+    "wrong base, below": "wrong_base:-64",
     "wrong base": "wrong_base:0x1000",
     "nothing done on CPU 0": "noop@cpu=0",
     # Statuses.
@@ -25,11 +29,15 @@ DEFECTS = {
     "an unknown status, now and then": "status:-77@every=4",
     "a positive status": "status:1",
     # Registers.
+    "garbage in the upper half of x0": "x0_garbage",
+    "x1-x3 not preserved": "clobber_x1_x3",
     "x4-x17 not preserved": "clobber_x4_x17",
     "v0-v31 not preserved": "clobber_simd",
     # Attributes and discovery.
     "lies about being global": "attr_global:1",
     "advertises a latency that it does not keep": "attr_latency_us:1,latency:20000",
+    "advertises a rate that it does not allow": "attr_rate:1000000,rate_limit:5/1000000",
+    "SMCCC_VERSION differs on one CPU": "version:1.1@cpu=1",
     "SMC32 aliases answered": "smc32_alias",
     "SVE-hint ids refused": "refuse_sve",
     "ATTRIBUTES announced as absent": "features_attributes:NOT_SUPPORTED",

@@ -102,4 +102,24 @@ DEFECTS = {
         "\tret = smccc_cache_tries(cache, params);",
         "\tret = 0;",
     ),
+    "last sleep doubled": (
+        MAIN,
+        "\t\tsmccc_cache_wait(cache);\n",
+        "\t\tsmccc_cache_wait(cache);\n"
+        "\t\tif (try + 1 == SMCCC_CACHE_TRIES)\n\t\t\tsmccc_cache_wait(cache);\n",
+    ),
+    # What the series' first version did: whoever waits is content with what is under way.
+    "requests merged": (
+        MAIN,
+        "\tguard(mutex)(&cache->lock);\n",
+        "\tif (mutex_is_locked(&cache->lock)) {\n\t\tguard(mutex)(&cache->lock);\n\n"
+        "\t\treturn 0;\n\t}\n\tguard(mutex)(&cache->lock);\n",
+    ),
+    "the other conduit": (
+        SHARED,
+        "\tif (conduit == SMCCC_CONDUIT_HVC)",
+        "\tif (conduit != SMCCC_CONDUIT_HVC)",
+    ),
+    "unsigned status": (SHARED, "\ts32 features_clean_inv;", "\tu32 features_clean_inv;"),
+    "x4 of ATTRIBUTES lost": (SHARED, "\tfw->x[4] = regs.a4;\n", ""),
 }
