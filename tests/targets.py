@@ -54,7 +54,12 @@ class Reports:
         self.buffer += data
 
     def all(self):
-        return [json.loads(line) for line in bytes(self.buffer).splitlines()]
+        reports = [json.loads(line) for line in bytes(self.buffer).splitlines()]
+        for report in reports:
+            # Where and why a test was skipped: pytest wants the tuple that JSON has not.
+            if isinstance(report.get("longrepr"), list):
+                report["longrepr"] = tuple(report["longrepr"])
+        return reports
 
 
 class VmTarget:
