@@ -16,22 +16,22 @@ import fcntl
 import gc
 import importlib
 import json
-import mmap
 import os
 import select
 import signal
 import struct
 import sys
-import tarfile
-import tempfile
 import termios
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
 
 from pyctl.vm import channel
 from pyctl.vm.channel import Frame
+
+# Each import here is waited for at every cold boot.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 
 def _program(module: str, function: str) -> Callable[[list[str]], object]:
@@ -49,33 +49,19 @@ _RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
 _RNDRESEEDCRNG = 0x5207
 _READ_BYTES = 32 * 1024
 REPORT_FD = 3
-# Left alone when free memory is filled: the kernel must not run short, and what it
-# keeps in reserve grows with the machine.
-_SPARED_KIB = 40 * 1024
-_SPARED_SHARE = 16
 
 
 def find_port() -> str:
     """Return the device of the host's port (there is no udev to make a link)."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        for entry in Path("/sys/class/virtio-ports").glob("*"):
-            with contextlib.suppress(OSError):
-                if (entry / "name").read_text().strip() == channel.PORT_NAME:
-                    return f"/dev/{entry.name}"
+        with contextlib.suppress(OSError):
+            for entry in os.scandir("/sys/class/virtio-ports"):
+                with open(f"{entry.path}/name") as f:
+                    if f.read().strip() == channel.PORT_NAME:
+                        return f"/dev/{entry.name}"
         time.sleep(0.01)
     raise SystemExit(f"no virtio-serial port named {channel.PORT_NAME}")
-
-
-def scrub_free_memory() -> None:
-    """Fill free memory with zeros once: pages of zeros take no space in a snapshot."""
-    with open("/proc/meminfo") as f:
-        free_kib = next(int(line.split()[1]) for line in f if line.startswith("MemFree:"))
-    spared_kib = max(_SPARED_KIB, free_kib // _SPARED_SHARE)
-    if free_kib > spared_kib:
-        # The kernel clears what it hands out, and MAP_POPULATE takes it all at once.
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        mmap.mmap(-1, (free_kib - spared_kib) * 1024, flags=flags).close()
 
 
 class Command:
@@ -213,7 +199,7 @@ class Agent:
         self.port = port
         self.decoder = channel.Decoder()
         self.command: Command | None = None
-        self.archive: Any = None
+        self.archive: int | None = None
         self.handlers: dict[Frame, Callable[[int, bytes], None]] = {
             Frame.HELLO: self.hello,
             Frame.RUN: self.run,
@@ -288,16 +274,24 @@ class Agent:
             set_size(self.command.stdin, size["rows"], size["columns"])
 
     def files(self, request: int, data: bytes) -> None:
-        """Collect a tar archive and unpack it over the root."""
+        """Collect a cpio archive and unpack it over the root, where process 1 stands."""
         if self.archive is None:
-            self.archive = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-        self.archive.write(data)
+            self.archive = os.memfd_create("files")
+        os.write(self.archive, data)
         if data:
             return
-        self.archive.seek(0)
-        with self.archive as archive, tarfile.open(fileobj=archive) as tar:
-            tar.extractall("/", filter="fully_trusted")
+        os.lseek(self.archive, 0, os.SEEK_SET)
+        pid = os.posix_spawn(
+            "/usr/bin/busybox",
+            ["cpio", "-i", "-d", "-u"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, self.archive, 0)],
+        )
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(self.archive)
         self.archive = None
+        if status:
+            raise OSError(f"cpio ended with {status}")
         importlib.invalidate_caches()
         self.send(Frame.DONE, request)
 
@@ -308,6 +302,10 @@ class Agent:
         within whatever it has set up.
         """
         spec = json.loads(data)
+        import site
+
+        # What the interpreter was told to leave out at its start.
+        site.main()
         for name in spec["modules"]:
             importlib.import_module(name)
         for name, (module, function) in _PROGRAMS.items():
@@ -325,10 +323,9 @@ class Agent:
         self.send(Frame.DONE, request)
 
     def settle(self, request: int, _data: bytes) -> None:
-        """Put memory in order for a snapshot and for many forks."""
+        """Put memory in order for many forks: what is there now is not looked at again."""
         gc.collect()
         gc.freeze()
-        scrub_free_memory()
         self.send(Frame.DONE, request)
 
     # -- the running command -----------------------------------------------
@@ -428,9 +425,8 @@ class Agent:
 def main() -> NoReturn:
     """Serve the port; as process 1 this is the life of the board."""
     port = os.open(find_port(), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    # What /init left running in the background.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     Agent(port).serve()
-
-
-if __name__ == "__main__":
-    # Under its own name, so that what imports the agent finds this one.
-    importlib.import_module("pyctl.vm.agent").main()

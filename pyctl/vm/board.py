@@ -52,6 +52,13 @@ GUEST_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYCTL_MODULES": "/opt/pyctl/modules",
 }
+# As `pyctl load --raw` does, without a Python that would have to start, and without
+# kmod, which would have to find its libraries.
+_LOAD = f"""\
+cd {GUEST_ENV["PYCTL_MODULES"]}
+busybox insmod memregion_test.ko raw_calls=1
+grep -q ^provider=0 /sys/kernel/debug/memregion_test/info && busybox insmod smccc_cache.ko
+"""
 # At about 140 MiB each.  Every choice of machine and firmware has a ready
 # board of its own; a base only spares a boot when the project has changed.
 KEPT_READY = 32
@@ -321,7 +328,7 @@ class BoardFactory:
         finally:
             self.phases.append((phase, time.monotonic() - started))
 
-    def parts(self, kernel: Kernel) -> Parts:
+    def parts(self, kernel: Kernel, project: Entry | None) -> Parts:
         """Return the files for a cold boot, made if need be."""
         return Parts(
             stub=self.builder.stub().path / "stub.elf",
@@ -329,6 +336,7 @@ class BoardFactory:
             initrd=(
                 self.roots.guest().path / "base.cpio",
                 self.builder.agent().path / "agent.cpio",
+                *([project.path / "project.cpio"] if project else []),
             ),
         )
 
@@ -345,7 +353,8 @@ class BoardFactory:
 
     def dry_run(self, spec: Spec) -> str:
         """Return the exact QEMU command of a cold boot."""
-        parts = self.parts(self.roots.kernel(spec.kernel, spec.kdir))
+        kernel = self.roots.kernel(spec.kernel, spec.kdir)
+        parts = self.parts(kernel, self.builder.project(kernel))
         with self._machine(spec) as machine:
             return machine.dry_run(machine.cold_arguments(parts))
 
@@ -363,10 +372,10 @@ class BoardFactory:
             self.cache.say(f"snapshots are not used with {accel}; booting cold")
             cold = True
         if cold:
-            project = self.builder.project(kernel)
-            board = self._boot_cold(spec, kernel)
+            with self.timed("find files"):
+                project = self.builder.project(kernel)
+            board = self._boot_cold(spec, kernel, project)
             try:
-                self._install(board, project)
                 self._load(board, spec)
             except BaseException:
                 board.close()
@@ -384,9 +393,15 @@ class BoardFactory:
                 self.cache.say(f"snapshot {entry.key} cannot be continued ({error.message})")
         raise AssertionError("unreachable")
 
-    def _boot_cold(self, spec: Spec, kernel: Kernel, memory_fd: int | None = None) -> Board:
-        """Boot from reset to an agent that answers; no project files yet."""
-        parts = self.parts(kernel)
+    def _boot_cold(
+        self,
+        spec: Spec,
+        kernel: Kernel,
+        project: Entry | None = None,
+        memory_fd: int | None = None,
+    ) -> Board:
+        """Boot from reset to an agent that answers, with or without the project's files."""
+        parts = self.parts(kernel, project)
 
         def start(machine: Machine) -> None:
             machine.start(machine.cold_arguments(parts))
@@ -417,17 +432,16 @@ class BoardFactory:
     def _install(self, board: Board, project: Entry) -> None:
         """Bring the project's files in."""
         with self.timed("install project"):
-            board.put_files(project.path / "project.tar")
+            board.put_files(project.path / "project.cpio")
 
     def _load(self, board: Board, spec: Spec) -> None:
-        """Load the modules, as far as firmware allows."""
+        """Load the modules, as far as kernel and firmware allow."""
         if not spec.load:
             return
         with self.timed("load modules"):
             # What keeps a module from loading is the command's to find out and
             # say; the test module is useful without a provider.
-            for provider in ("none", "auto"):
-                board.output(["pyctl", "load", "--raw", "--provider", provider])
+            board.output(["sh", "-c", _LOAD])
 
     # -- snapshots ------------------------------------------------------------
 
@@ -437,7 +451,7 @@ class BoardFactory:
         def make(work: Path) -> None:
             with (
                 shared_memory(spec.ram_mib << 20, None) as memory_fd,
-                self._boot_cold(spec, kernel, memory_fd) as board,
+                self._boot_cold(spec, kernel, None, memory_fd) as board,
             ):
                 with self.timed("import libraries"):
                     board.preload(BASE_MODULES)

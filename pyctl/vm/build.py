@@ -2,14 +2,13 @@
 """What a virtual board needs of this project, built for it: stub, modules, files.
 
 Three cache entries.  The stub and the modules are built in the toolchain root
-of the board's suite; the project's own files (Python, tests, modules) become a
-tar archive that the agent unpacks, so that a change of them needs no new boot.
+of the board's suite; the project's own files (Python, tests, modules) become an
+archive that the agent unpacks, so that a change of them needs no new boot.
 """
 
 from __future__ import annotations
 
 import shutil
-import tarfile
 from pathlib import Path
 
 from pyctl.vm.cache import Cache, Entry, Tree, digest
@@ -29,20 +28,27 @@ AGENT_FILES = (
     "pyctl/vm/agent.py",
     "pyctl/vm/channel.py",
 )
+# The agent waits for what another CPU can do meanwhile.  It does without Python's
+# site packages, until it is to import something from there.
 _INIT = """\
 #!/bin/sh
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t debugfs debugfs /sys/kernel/debug
-mount -t securityfs securityfs /sys/kernel/security
-mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /tmp
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-/usr/bin/busybox --install -s /usr/bin
+mount -a
+{
+	/usr/bin/busybox mkdir -p /dev/pts /dev/shm
+	mount -t devpts devpts /dev/pts
+	/usr/bin/busybox --install -s /usr/bin
+} &
 export PYTHONPATH=/opt/pyctl
-exec /usr/bin/python3 -m pyctl.vm.agent
+exec /usr/bin/python3 -S -c 'from pyctl.vm.agent import main; main()'
+"""
+_FSTAB = """\
+proc /proc proc
+sysfs /sys sysfs
+devtmpfs /dev devtmpfs
+debugfs /sys/kernel/debug debugfs
+securityfs /sys/kernel/security securityfs
+tmpfs /run tmpfs
+tmpfs /tmp tmpfs
 """
 _PYCTL = """\
 #!/bin/sh
@@ -127,14 +133,15 @@ class Builder:
     def agent(self) -> Entry:
         """Return the entry that holds ``agent.cpio``: /init and the agent."""
         tree = Tree.read(SOURCE_TOP, AGENT_FILES)
-        key = digest(_INIT, _PYCTL, tree.key(), self.roots.toolchain_key())
+        key = digest(_INIT, _FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key())
 
         def make(work: Path) -> None:
             top = work / "root"
             tree.write(top / GUEST_TOP)
             self.roots.compile_python(top, [str(GUEST_TOP)])
-            (top / "usr/local/bin").mkdir(parents=True)
-            for name, text in (("init", _INIT), ("usr/local/bin/pyctl", _PYCTL)):
+            files = {"init": _INIT, "etc/fstab": _FSTAB, "usr/local/bin/pyctl": _PYCTL}
+            for name, text in files.items():
+                (top / name).parent.mkdir(parents=True, exist_ok=True)
                 (top / name).write_text(text)
                 (top / name).chmod(0o755)
             make_cpio(top, work / "agent.cpio")
@@ -143,7 +150,7 @@ class Builder:
         return self.cache.get("agent", key, "the guest's agent", make)
 
     def project(self, kernel: Kernel) -> Entry:
-        """Return the entry that holds ``project.tar``: the project as the guest sees it."""
+        """Return the entry that holds ``project.cpio``: the project as the guest sees it."""
         modules = self.modules(kernel)
         tree = Tree.read(SOURCE_TOP, _PROJECT_FILES)
         key = digest(tree.key(), modules.key, self.roots.toolchain_key())
@@ -157,8 +164,7 @@ class Builder:
                 config = kernel.headers / str(kernel.kdir).lstrip("/") / ".config"
                 (top / "boot").mkdir()
                 shutil.copy(config, top / f"boot/config-{kernel.release}")
-            with tarfile.open(work / "project.tar", "w") as tar:
-                tar.add(top, arcname=".", filter=_owned_by_root)
+            make_cpio(top, work / "project.cpio")
             shutil.rmtree(top)
 
         return self.cache.get("project", key, "the project's files for the guest", make)
@@ -166,9 +172,3 @@ class Builder:
 
 def _no_manifest(_directory: str, names: list[str]) -> list[str]:
     return [name for name in names if not name.endswith(".ko")]
-
-
-def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    info.uid = info.gid = 0
-    info.uname = info.gname = "root"
-    return info

@@ -13,8 +13,11 @@ from __future__ import annotations
 import enum
 import json
 import struct
-from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 PORT_NAME = "pyctl.agent"
 PROTOCOL = 1
@@ -33,7 +36,7 @@ class Frame(enum.IntEnum):
     SIGNAL = 4  # JSON: signal number for the command's process group
     RESIZE = 5  # JSON: rows, columns of the terminal
     PING = 6
-    FILES = 7  # a piece of a tar archive to unpack over /; empty ends it
+    FILES = 7  # a piece of a cpio archive to unpack over /; empty ends it
     PRELOAD = 8  # JSON: modules to import in the agent, host (one to serve from within)
     SETTLE = 9  # get ready for a snapshot
 

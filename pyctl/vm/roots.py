@@ -72,12 +72,23 @@ _GUEST_LITTER = (
     "usr/lib/python3.*/ensurepip",
     "usr/lib/python3.*/pydoc_data",
     "usr/lib/python3.*/lib2to3",
+    "usr/lib/python3.*/lib-dynload/_test*",
+    "usr/lib/python3.*/lib-dynload/_dbm*",
+    "usr/lib/python3.*/lib-dynload/_sqlite3*",
+    "usr/lib/python3.*/lib-dynload/_ssl*",
+    "usr/lib/python3/dist-packages/psutil/tests",
+    "usr/lib/aarch64-linux-gnu/libdb-*",
+    "usr/lib/aarch64-linux-gnu/libsqlite3.*",
+    "usr/lib/aarch64-linux-gnu/libssl.*",
     "usr/bin/perl*",
     "usr/bin/dpkg*",
     "usr/bin/deb*",
     "var/cache",
     "var/lib",
 )
+
+# Counts changes of the recipe that the lists above do not show.
+_GUEST_RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ class Roots:
 
     def guest(self) -> Entry:
         """Return the entry that holds ``base.cpio``, the guest's user space."""
-        recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain_key())
+        recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain_key(), _GUEST_RECIPE)
         return self.cache.get(
             "guest", recipe, "the guest's user space (Debian packages)", self._make_guest
         )
@@ -140,13 +151,13 @@ class Roots:
         for name in ("insmod", "rmmod", "modinfo", "modprobe", "lsmod", "depmod"):
             (top / "usr/sbin" / name).unlink(missing_ok=True)
             (top / "usr/sbin" / name).symlink_to("../bin/kmod")
-        self.compile_python(top, ["usr/lib"])
+        self.compile_python(top, ["usr/lib"], sources=False)
         make_cpio(top, work / "base.cpio")
         shutil.rmtree(top)
         return {"packages": versions}
 
-    def compile_python(self, top: Path, below: Sequence[str]) -> None:
-        """Compile the Python files of a guest tree to bytecode.
+    def compile_python(self, top: Path, below: Sequence[str], sources: bool = True) -> None:
+        """Compile the Python files of a guest tree to bytecode; keep their ``sources`` or not.
 
         Bytecode does not depend on the architecture but on Python's minor
         version, so the toolchain root's Python (same suite) does it.  The
@@ -168,11 +179,17 @@ class Roots:
                     loader.resolve().parent,
                     python,
                     *("-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"),
+                    # In the place of its source, bytecode is imported without one.
+                    *(() if sources else ("-b",)),
                     *("-s", top, "-p", "/", top / sub),
                 ],
                 what="compile the guest's Python files",
                 env=env,
             )
+            for path in () if sources else (top / sub).rglob("*.py"):
+                # What cannot be compiled is somebody's template.
+                if path.with_suffix(".pyc").exists():
+                    path.unlink()
 
     # -- toolchain ---------------------------------------------------------
 

@@ -109,7 +109,7 @@ def test_sigkill_while_a_snapshot_is_made_leaves_nothing_that_is_trusted(pyctl, 
 )
 def test_a_corrupt_entry_is_named_and_made_again(pyctl, private_cache, kind, damage):
     assert pyctl.on_board("true").returncode == 0
-    names = {"ready": "memory", "stub": "stub.elf", "project": "project.tar"}
+    names = {"ready": "memory", "stub": "stub.elf", "project": "project.cpio"}
     for path in private_cache.glob(f"{kind}/*/{names[kind]}"):
         data = path.read_bytes()
         path.unlink()
