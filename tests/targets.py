@@ -29,6 +29,8 @@ EVERY_BOARD = {
     for conduit in ("hvc", "smc")
     for cpus in (1, 4)
 }
+# Tells a test that its board is fresh, and that nobody comes after it.
+PRISTINE = {"PYCTL_PRISTINE": "1"}
 
 
 def pytest_arguments(nodeid):
@@ -93,7 +95,7 @@ class VmTarget:
         spec, cold = self.spec(item, board), item.config.getoption("cold")
         if item.get_closest_marker("shared_board") is None:
             with self.factory.boot(spec, cold) as guest:
-                return self.run_on(guest, nodeid, timeout_s)
+                return self.run_on(guest, nodeid, timeout_s, PRISTINE)
         if self.shared is None or self.shared[0] != spec:
             self.close()
             self.shared = (spec, self.factory.boot(spec, cold))
@@ -103,7 +105,7 @@ class VmTarget:
             self.close()
             raise
 
-    def run_on(self, guest, nodeid, timeout_s):
+    def run_on(self, guest, nodeid, timeout_s, env=None):
         """Run a test on a board."""
         from pyctl.vm.board import Streams
 
@@ -113,7 +115,7 @@ class VmTarget:
         # failed; then pytest over there says why.
         for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
             status = guest.run(
-                command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=planted()
+                command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=planted() | (env or {})
             )
             if status != NOT_FOUND:
                 break

@@ -149,16 +149,27 @@ def debugfs(host):
 
 
 @pytest.fixture
-def stub(debugfs):
+def pristine():
+    """Whether nobody has used this board before, and nobody will after this test.
+
+    Then there is nothing to put right before, and nothing to put back after it.
+    """
+    return "PYCTL_PRISTINE" in os.environ and "PYCTL_FIRMWARE" not in os.environ
+
+
+@pytest.fixture
+def stub(debugfs, pristine):
     """The virtual board's firmware, as configured at boot."""
     firmware = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
     try:
         firmware.identify()
     except NotReady as error:
         pytest.skip(error.message)
+    # Loading the modules has left its records on a pristine board, too.
     firmware.reset()
     yield firmware
-    firmware.reset()
+    if not pristine:
+        firmware.reset()
 
 
 @pytest.fixture
@@ -208,18 +219,20 @@ class Provider:
 
 
 @pytest.fixture
-def provider(host, debugfs, stub):
+def provider(host, debugfs, stub, pristine):
     """Our provider on plain firmware; whatever the test does, it is there afterwards."""
     if not debugfs.info().framework:
         pytest.skip("this kernel has no cpu_cache_invalidate_memregion() (Linux 6.19)")
     if find_file(host, "smccc_cache") is None:
         pytest.skip("smccc_cache.ko was not built")
     ours = Provider(host, debugfs, stub)
-    ours.load()
+    if not pristine or not debugfs.info().provider:
+        ours.load()
     yield ours
-    stub.reset()
-    ours.unload()
-    ours.try_load()
+    if not pristine:
+        stub.reset()
+        ours.unload()
+        ours.try_load()
 
 
 @pytest.fixture
@@ -229,12 +242,13 @@ def pyctl(on_target):
 
 
 @pytest.fixture
-def unloaded(provider, pyctl):
+def unloaded(provider, pyctl, pristine):
     """A kernel without our modules; afterwards they are back, from the right build."""
     assert pyctl("unload").status == 0
     yield
-    pyctl("unload")
-    assert pyctl("load", "--raw").status == 0
+    if not pristine:
+        pyctl("unload")
+        assert pyctl("load", "--raw").status == 0
 
 
 @pytest.fixture
