@@ -50,7 +50,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     for line in (
         "every_board: run on each combination of conduit and number of CPUs",
-        "shared_board: the test only reads, so that its board may serve others like it",
+        "shared_board(yes=True): the test changes nothing that a reset of the stub does not put "
+        "back, so that its board may serve others like it",
         "board(**spec): the virtual board that the test needs (see pyctl.vm.machine.Spec; "
         "firmware is a list of KEY=VALUE)",
         "duration(seconds): give the target up after this time",

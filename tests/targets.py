@@ -93,17 +93,22 @@ class VmTarget:
         The board is a pristine one, or one that other tests have only read from.
         """
         spec, cold = self.spec(item, board), item.config.getoption("cold")
-        if item.get_closest_marker("shared_board") is None:
+        shared = item.get_closest_marker("shared_board")
+        if shared is None or shared.args == (False,):
             with self.factory.boot(spec, cold) as guest:
                 return self.run_on(guest, nodeid, timeout_s, PRISTINE)
         if self.shared is None or self.shared[0] != spec:
             self.close()
             self.shared = (spec, self.factory.boot(spec, cold))
         try:
-            return self.run_on(self.shared[1], nodeid, timeout_s)
+            reports, printed = self.run_on(self.shared[1], nodeid, timeout_s)
         except TargetLost:
             self.close()
             raise
+        if any(report.get("outcome") == "failed" for report in reports):
+            # Who knows what it has left behind.
+            self.close()
+        return reports, printed
 
     def run_on(self, guest, nodeid, timeout_s, env=None):
         """Run a test on a board."""

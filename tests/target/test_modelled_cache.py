@@ -15,6 +15,7 @@ from pyctl.faults import Faults, parse_faults
 from pyctl.firmware import MEDIA_READ, MEDIA_WRITE, parse_setting
 from pyctl.observers import ModelObserver
 
+pytestmark = pytest.mark.shared_board
 CLEAN_INV = 0xC000_0005
 SIZE = 4096
 LINE = 64
@@ -268,6 +269,7 @@ def test_fault_leaves_other_bytes_than_the_good_operation(
         assert (good.cache, good.media) != (bad.cache, bad.media)
 
 
+@pytest.mark.shared_board(False)
 @pytest.mark.board(cpus=4)
 def test_second_of_two_queued_ranges_is_not_covered(window, fault, call_on):
     fault("skip_queued,hold@next=1@cpu=1")
