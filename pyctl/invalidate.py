@@ -98,10 +98,16 @@ class Result:
 
 
 def prepare(host: Host, request: Request, force: bool) -> Info:
-    """Check everything that can be checked before firmware is reached.
+    """Check everything that can be checked before firmware is reached: request, then chain."""
+    info = check_request(host, request, force)
+    check_chain(request, info)
+    return info
 
-    Raises UsageError for a request that makes no sense or hits unsafe memory,
-    NotReady where the chain to firmware is incomplete.
+
+def check_request(host: Host, request: Request, force: bool) -> Info:
+    """Refuse, with UsageError, a request that makes no sense or hits unsafe memory.
+
+    Gives what the test module says of itself; NotReady where it cannot be asked.
     """
     target = target_range(request.addr, request.size)
     if request.dry_run and request.via != "smccc":
@@ -121,12 +127,14 @@ def prepare(host: Host, request: Request, force: bool) -> Info:
                 f"{option} is {value}; the module allows at most {limit}.", "Ask for fewer calls."
             )
     check_target(regions(host), target, force)
-    _check_chain(request, info)
     return info
 
 
-def _check_chain(request: Request, info: Info) -> None:
-    """No provider means a silent success in the kernel, so it is not even called."""
+def check_chain(request: Request, info: Info) -> None:
+    """Raise NotReady where the chain to firmware is incomplete.
+
+    No provider means a silent success in the kernel, so it is not even called.
+    """
     if request.via == "memregion" and not info.framework:
         raise NotReady(
             "This kernel has no cpu_cache_invalidate_memregion().",

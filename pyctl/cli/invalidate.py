@@ -8,7 +8,7 @@ import os
 import click
 
 from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
-from pyctl.invalidate import Result, check_timeout, prepare, run
+from pyctl.invalidate import Result, check_chain, check_request, check_timeout, run
 from pyctl.model import Elapsed, FirmwareCalls, Request, errno_name, size_text
 from pyctl.provider import find_provider
 from pyctl.smccc import status_name
@@ -96,8 +96,9 @@ def invalidate(
         addr=f"0x{addr:x}", size=size, via=via, count=count, threads=threads, dry_run=dry_run
     )
     timeout_s = check_timeout(timeout)
-    info = prepare(session.host, request, force)
+    info = check_request(session.host, request, force)
     session.answer["provider"] = find_provider(session.host, info).as_json()
+    check_chain(request, info)
     _warn_of_shared_cpus(session, threads)
     result = run(session.host, request, info, timeout_s)
     _fill(session, result)

@@ -149,6 +149,7 @@ def test_without_a_provider_nothing_is_called_and_it_is_no_success(
     assert ended.status == 3
     assert ended.json["ok"] is False
     assert "No provider" in ended.json["error"]
+    assert ended.json["provider"] == {"registered": False, "name": None}
     assert ended.json["hint"]
     assert module.requests == []
 
