@@ -2,6 +2,7 @@
 """Tests of the virtual board from outside: each runs `pyctl vm` as a user would."""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ def pyctl():
 
 @pytest.fixture
 def private_cache(pyctl, tmp_path_factory):
-    """A cache of the test's own with all that takes long to make, but no snapshots."""
+    """A cache of the test's own, to damage: with all that takes long to make."""
     assert pyctl.on_board("true").returncode == 0
     shared = cache_root()
     # Hard links need the same file system; what lies in "tmp" would be swept.
@@ -95,6 +96,30 @@ def private_cache(pyctl, tmp_path_factory):
     own.mkdir()
     for kind in ("guest", "toolchain", "kernel", "stub", "agent", "modules", "project"):
         subprocess.run(["cp", "-al", shared / kind, own], check=True)
+    for kind in ("base", "ready"):
+        (own / kind).mkdir()
+        newest = max((shared / kind).iterdir(), key=lambda path: path.stat().st_mtime)
+        subprocess.run(["cp", "-a", "--sparse=always", newest, own / kind], check=True)
     pyctl.env["PYCTL_CACHE"] = str(own)
     yield own
     subprocess.run(["rm", "-rf", own], check=True)
+
+
+@pytest.fixture
+def damage():
+    """Damage a file of a private cache, and no other that is linked to it."""
+
+    def make(path, how, keep_time=False):
+        info = path.stat()
+        copy = path.with_name("copy")
+        subprocess.run(["cp", "--sparse=always", path, copy], check=True)
+        with copy.open("r+b") as f:
+            if how == "truncate":
+                f.truncate(random.randrange(info.st_size))
+            else:
+                f.write(bytes(4096)[: info.st_size])
+        copy.rename(path)
+        if keep_time:
+            os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+    return make
