@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pyctl.coherency.cases import CaseResult, check_window, run_single, single_cases
 from pyctl.coherency.lines import VERDICTS, BadLine
 from pyctl.coherency.race import race_case, run_race
-from pyctl.coherency.threads import callers_case, run_callers
+from pyctl.coherency.threads import callers_case, cpu_cases, run_callers, run_from_cpu
 from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, UsageError
 from pyctl.firmware import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT, Stub
@@ -156,10 +156,15 @@ def execute(host: Host, plan: Plan, info: Info, progress: Callable[[CaseResult],
 
 def _cases(observer: Observer, plan: Plan, calls: Calls) -> Iterator[CaseResult]:
     page_size = calls.info.page_size
-    for name, request in single_cases(plan.window, plan.line_size, page_size).items():
+    ranges = single_cases(plan.window, plan.line_size, page_size)
+    for name, request in ranges.items():
         result = CaseResult(name, request)
         with _failure_of(result):
             result.count = run_single(observer, name, request, plan.window, calls.bounded)
+        yield result
+    for cpu, result in cpu_cases(ranges["lines, the outer two in part"]).items():
+        with _failure_of(result):
+            run_from_cpu(result, observer, plan.window, cpu, calls.unbounded, plan.timeout_s)
         yield result
     result = callers_case(plan.window, plan.callers)
     with _failure_of(result):

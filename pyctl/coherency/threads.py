@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Several callers at once, each with a part of the window to itself.
+"""Callers that are bound to CPUs: one on each CPU in turn, and several at once.
 
 They are processes rather than threads: firmware may keep one for ever, and then
 it must be possible to give it up.
@@ -23,6 +23,23 @@ from pyctl.observers import Observer
 
 READY_TIMEOUT_S = 60.0
 _Answer = Count | PyctlError
+
+
+def cpu_cases(request: Range) -> dict[int, CaseResult]:
+    """A case for each CPU that we may use, not yet tried; all are about the same range."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return {cpu: CaseResult(f"a call from CPU {cpu}", request) for cpu in cpus}
+
+
+def run_from_cpu(
+    result: CaseResult, observer: Observer, window: Range, cpu: int, call: Call, timeout_s: float
+) -> None:
+    """One case with the call made from one CPU, the lines' roles one way and the other."""
+    for parity in PARITIES:
+        stage = Stage(observer, result.request, window, parity, hash_of(result.name) + parity)
+        stage.prepare()
+        for count in _at_once({cpu: [stage]}, call, timeout_s):
+            result.count.add(count)
 
 
 def callers_case(window: Range, callers: int) -> CaseResult:
@@ -56,8 +73,17 @@ def run_callers(
             start = stage.area.addr - window.addr
             old[start : start + stage.area.size] = stage.patterns.old
         observer.prepare(window.addr, bytes(old))
-        for count in _at_once(stages, call, timeout_s):
+        for count in _at_once(_spread(stages), call, timeout_s):
             result.count.add(count)
+
+
+def _spread(stages: Sequence[Stage]) -> dict[int, list[Stage]]:
+    """Give each stage a CPU, the last CPUs first."""
+    cpus = sorted(os.sched_getaffinity(0), reverse=True)
+    places: dict[int, list[Stage]] = {}
+    for index, stage in enumerate(stages):
+        places.setdefault(cpus[index % len(cpus)], []).append(stage)
+    return places
 
 
 def _parts(window: Range, line_size: int, callers: int) -> list[Range] | None:
@@ -74,27 +100,27 @@ def _inner(part: Range, line_size: int) -> Range:
     return Range(part.addr + edge, part.end - edge)
 
 
-def _at_once(stages: Sequence[Stage], call: Call, timeout_s: float) -> list[Count]:
+def _at_once(places: dict[int, list[Stage]], call: Call, timeout_s: float) -> list[Count]:
+    """Have each stage run on its CPU, all calls at the same time; stages must be prepared."""
     context = multiprocessing.get_context("fork")
-    # The last CPUs first: a CPU that firmware keeps takes along whoever waits there.
-    cpus = sorted(os.sched_getaffinity(0), reverse=True)
-    barrier = context.Barrier(len(stages))
-    pairs = [context.Pipe(duplex=False) for _ in stages]
+    work = [(cpu, stage) for cpu, stages in places.items() for stage in stages]
+    barrier = context.Barrier(len(work))
+    pairs = [context.Pipe(duplex=False) for _ in work]
     workers = [
-        context.Process(
-            target=_work, args=(cpus[index % len(cpus)], stage, call, barrier, pairs[index][1])
-        )
-        for index, stage in enumerate(stages)
+        context.Process(target=_work, args=(cpu, stage, call, barrier, sender))
+        for (cpu, stage), (_receiver, sender) in zip(work, pairs, strict=True)
     ]
     for worker in workers:
         worker.start()
     for _receiver, sender in pairs:
         sender.close()
-    os.sched_setaffinity(0, {cpus[-1]})
+    # A CPU that firmware keeps takes along whoever waits there.
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed - set(places) or allowed)})
     try:
         answers = [_answer(pair[0], timeout_s + READY_TIMEOUT_S) for pair in pairs]
     finally:
-        os.sched_setaffinity(0, cpus)
+        os.sched_setaffinity(0, allowed)
         for worker in workers:
             worker.kill()
     for answer in answers:

@@ -136,6 +136,15 @@ def test_one_bad_cpu_is_seen_when_all_call(coherency, stub):
     assert many
 
 
+@pytest.mark.board(cpus=4)
+@pytest.mark.parametrize("cpu", [0, 3])
+def test_one_bad_cpu_is_named(coherency, stub, cpu):
+    arm(stub, f"noop@cpu={cpu}")
+    names, _ = verdicts(coherency(callers=1))
+    each = {f"a call from CPU {number}" for number in range(4)}
+    assert names & each == {f"a call from CPU {cpu}"}
+
+
 @pytest.mark.board(high_target=True)
 def test_good_firmware_is_clean_above_4_gib(coherency, target_range):
     assert target_range.addr >= 1 << 32
