@@ -61,7 +61,7 @@ grep -q ^provider=0 /sys/kernel/debug/memregion_test/info && busybox insmod smcc
 """
 # At about 140 MiB each.  Every choice of machine and firmware has a ready
 # board of its own; a base only spares a boot when the project has changed.
-KEPT_READY = 32
+KEPT_READY = 48
 KEPT_BASE = 6
 # Imported before a snapshot, so that a command need not import them.
 BASE_MODULES = ("click", "json", "psutil", "pyudev", "subprocess", "pytest")
