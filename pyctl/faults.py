@@ -46,6 +46,7 @@ CALLS = {
     "version": 0x08,
     "alias": 0x10,
     "hint": 0x20,
+    "unknown": 0x40,
 }
 """The calls that a fault can be about."""
 _CLEAN_INV = ("clean_inv",)
@@ -286,6 +287,21 @@ KINDS = (
         "NOT_SUPPORTED for any function id with the SVE hint.",
         calls=("hint",),
         usual=("hint",),
+    ),
+    FaultKind("dry_run_acts", 31, "Carry out dry runs, too."),
+    FaultKind(
+        "loose_id",
+        32,
+        "Take no notice of the reserved bits of a function id.",
+        calls=("unknown",),
+        usual=("unknown",),
+    ),
+    FaultKind(
+        "answer_unknown",
+        33,
+        "Answer SUCCESS to ids of the Arm architecture service that nobody has.",
+        calls=("unknown",),
+        usual=("unknown",),
     ),
 )
 _KINDS = {kind.name: kind for kind in KINDS}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
@@ -45,6 +46,19 @@ REPEATS = 16
 """Calls of a kind where one might differ from another."""
 
 
+class Lines(Protocol):
+    """Cache lines of memory that may be targeted."""
+
+    number: int
+    observer: str
+
+    def store(self) -> None:
+        """Let old bytes be in memory, then store others through the cache."""
+
+    def in_memory(self) -> int:
+        """How many of the lines have their new bytes in memory, and not in a cache alone."""
+
+
 class Access(Protocol):
     """The machine as the bench sees it; see ``pyctl.conformance.machine``."""
 
@@ -63,6 +77,9 @@ class Access(Protocol):
 
     def invalidate(self, request: Request) -> Record:
         """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
+
+    def lines(self) -> AbstractContextManager[Lines]:
+        """Some cache lines at the beginning of ``target``; see Lines."""
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""

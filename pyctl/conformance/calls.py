@@ -26,6 +26,7 @@ from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES, NOT_REQUIRED, status_nam
 ATTRIBUTES = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES)
 CALLS_AT_ONCE = 256
 """Of each CPU."""
+DRY_RUN_ROUNDS = 3
 
 
 def _repeated(bench: Bench) -> Outcome:
@@ -81,6 +82,34 @@ def _dry_run(bench: Bench) -> Outcome:
         f"The operation gave {status_name(real.status)}, its dry run {status_name(dry.status)}.",
         [real, dry],
     )
+
+
+def _dry_run_acts(bench: Bench) -> Outcome:
+    """Dirty lines that are all in memory after a dry run, and otherwise are not.
+
+    A cache may write a line back at any time, and so may something else: only all lines,
+    in every round, against few of them when nothing was called, are the dry run's doing.
+    """
+    dry = bench.settled(DRY_RUN)[-1]
+    if dry.status:
+        raise NotRun(f"A dry run gives {status_name(dry.status)}.")
+    counts: list[tuple[int, int]] = []
+    with bench.access.lines() as lines:
+        for _ in range(DRY_RUN_ROUNDS):
+            lines.store()
+            idle = lines.in_memory()
+            lines.store()
+            dry = bench.settled(DRY_RUN)[-1]
+            if dry.status:
+                raise Blocked(f"A later dry run gave {status_name(dry.status)}.")
+            counts.append((idle, lines.in_memory()))
+    text = ", ".join(f"{after} after a dry run and {idle} without" for idle, after in counts)
+    text = f"Of {lines.number} dirty lines were in memory: {text} ({lines.observer})."
+    if all(2 * idle > lines.number for idle, _after in counts):
+        raise NotRun(f"No cache holds stores back long enough to tell. {text}")
+    if all(after == lines.number and 2 * idle <= lines.number for idle, after in counts):
+        return failed(text, [dry])
+    return passed(text)
 
 
 def _each_time(bench: Bench) -> Outcome:
@@ -146,5 +175,12 @@ RULES = (
         CLEAN_INV_SECTION,
         "A dry run gives the status that the operation gives.",
         _dry_run,
+    ),
+    Rule(
+        "DRY-2",
+        REQUIRED,
+        CLEAN_INV_SECTION,
+        "A dry run cleans no line.",
+        _dry_run_acts,
     ),
 )

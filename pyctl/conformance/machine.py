@@ -7,15 +7,53 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
+from pyctl.conformance.rule import NotRun
 from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, TargetLost
+from pyctl.firmware import Stub
 from pyctl.host import Host
 from pyctl.model import Info, Range, RawRequest, Record, Request
+from pyctl.observers import AliasObserver, ModelObserver, Observer
 from pyctl.provider import calls_inside
 from pyctl.regions import regions
 
 TIMEOUT_S = 30.0
 """For what should take a few seconds at most."""
+_OLD, _NEW = b"o", b"n"
+
+
+class CacheLines:
+    """See ``bench.Lines``; the observer's sides are the CPU's and the memory's."""
+
+    number = 16
+
+    def __init__(self, observer: Observer, addr: int) -> None:
+        self._observer, self._addr = observer, addr
+        self._size = self.number * observer.line_size
+        self.observer = observer.name
+
+    def store(self) -> None:
+        """Let old bytes be in memory, then store others through the cache."""
+        with _if_possible():
+            self._observer.prepare(self._addr, _OLD * self._size)
+            self._observer.cpu_write([(self._addr, _NEW * self._size)])
+
+    def in_memory(self) -> int:
+        """How many of the lines have their new bytes in memory."""
+        line_size = self._observer.line_size
+        with _if_possible():
+            data = self._observer.device_read(self._addr, self._size)
+        lines = (data[start : start + line_size] for start in range(0, self._size, line_size))
+        return sum(line == _NEW * line_size for line in lines)
+
+
+@contextlib.contextmanager
+def _if_possible() -> Iterator[None]:
+    """Memory that cannot be looked at says nothing about firmware."""
+    try:
+        yield
+    except (NotReady, OperationFailed) as error:
+        raise NotRun(f"The lines cannot be watched: {error.message}") from None
 
 
 class Machine:
@@ -31,6 +69,7 @@ class Machine:
         self._debugfs = Debugfs(host)
         self.conduit = info.conduit
         self.pa_bits = info.pa_bits
+        self._line_size = info.dcache_line_size
         self.cpus = online_cpus(host)
         self.target: Range | None = next((r.range for r in regions(host) if r.safe), None)
 
@@ -57,6 +96,20 @@ class Machine:
                 "See `pyctl attributes` for the latency that firmware states.",
             )
         return record
+
+    @contextlib.contextmanager
+    def lines(self) -> Iterator[CacheLines]:
+        """See ``bench.Access``."""
+        assert self.target is not None
+        addr, line_size = self.target.addr, self._line_size
+        try:
+            Stub(self._debugfs.raw_call).identify()
+        except NotReady:
+            yield CacheLines(AliasObserver(self._debugfs, line_size), addr)
+            return
+        size = CacheLines.number * line_size
+        with ModelObserver(self._debugfs, addr, size, line_size) as observer:
+            yield CacheLines(observer, addr)
 
     def wait(self, seconds: float) -> None:
         """See ``bench.Access``."""

@@ -47,6 +47,9 @@ DEFECTS = {
     "rate changes between calls": "attr_rate:9@every=2",
     "break-even changes between calls": "attr_break_even:4096@every=2",
     "ATTRIBUTES fails now and then": "status:BUSY@every=3@call=attributes",
+    "dry runs carried out": "dry_run_acts",
+    "reserved bits of an id ignored": "loose_id",
+    "unknown ids answered": "answer_unknown",
     "never returns from the fifth call": "hang@every=5",
     "very slow": "latency:3000000",
 }

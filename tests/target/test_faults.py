@@ -156,7 +156,7 @@ def test_stub_and_pyctl_agree_on_what_contradicts(stub, faults):
     "words",
     [
         [(0x40, 0, 0)],
-        [(0x40, 0, 31)],
+        [(0x40, 0, 34)],
         [(0x40, 16, 1)],
         [(0x41, 0, 1)],
         [(0x40, 0, 3), (0x41, 0, 1)],
@@ -383,6 +383,22 @@ def test_smc32_aliases_answered(faults, firmware):
     arm(faults, "smc32_alias")
     assert [firmware.call(fid, 0x5F00_0000, 64, 0).status for fid in aliases] == [0, 0]
     assert firmware.call(aliases[0] + 2).status == Status.NOT_SUPPORTED
+
+
+def test_reserved_bits_of_an_id_do_not_count(faults, firmware):
+    fids = [CLEAN_INV | 1 << 17, ATTRIBUTES | 1 << 23]
+    assert [firmware.call(fid, 0x5F00_0000, 64, 0).status for fid in fids] == [-1, -1]
+    arm(faults, "loose_id")
+    assert [firmware.call(fid, 0x5F00_0000, 64, 0).status for fid in fids] == [0, 0]
+
+
+def test_unknown_ids_answered(faults, firmware):
+    ids = (0x8000_0ABC, 0xC000_0F0F)
+    assert [firmware.call(fid).status for fid in ids] == [-1, -1]
+    arm(faults, "answer_unknown")
+    assert [firmware.call(fid).status for fid in ids] == [0, 0]
+    # Other services go on as they are.
+    assert firmware.call(0x8600_0ABC).status == Status.NOT_SUPPORTED
 
 
 def test_sve_hint_refused(faults, firmware):

@@ -151,6 +151,13 @@ def test_dry_run_and_refused_call_move_nothing(window, flags):
     assert window.device(0, 128) == OLD * 64 + DEVICE * 64
 
 
+def test_dry_run_that_acts_moves_what_the_operation_moves(window, fault):
+    fault("dry_run_acts")
+    window.cpu_write(0, CPU * LINE)
+    assert window.clean_inv(0, LINE, flags=1) == 0
+    assert window.device(0, 2 * LINE) == CPU * LINE + OLD * LINE
+
+
 def test_queued_status_moves_nothing(window):
     window.stub.queue(-5)
     window.cpu_write(0, CPU * 64)

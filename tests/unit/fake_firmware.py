@@ -7,8 +7,9 @@ so that a test of a rate takes none.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pyctl.model import Elapsed, FirmwareCalls, Range, RawRequest, Record, Request
@@ -30,6 +31,22 @@ Tamper = Callable[["FakeFirmware", RawRequest, list[int]], None]
 
 
 @dataclass
+class FakeLines:
+    """Lines of which those that are cleaned, and some others, reach memory."""
+
+    idle: int
+    there: int = 0
+    number: int = 16
+    observer: str = "fake"
+
+    def store(self) -> None:
+        self.there = self.idle
+
+    def in_memory(self) -> int:
+        return self.there
+
+
+@dataclass
 class FakeFirmware:
     """Answers SMCCC calls; ``tamper`` changes registers x0 to x17 on the way out."""
 
@@ -47,12 +64,22 @@ class FakeFirmware:
     duration_us: float = 5
     fids: Callable[[int], int] = lambda fid: fid & ~SVE_HINT
     """Which function firmware takes an id for."""
+    dry_run_acts: bool = False
+    idle_lines: int = 0
+    """Dirty lines that reach memory by themselves."""
+    watched: FakeLines | None = None
     tamper: Tamper = lambda _self, _request, _x: None
     spoils: dict[int, list[int]] = field(default_factory=dict)
     """SIMD registers that the operation changes, by CPU."""
     now: float = 0
     window: list[float] = field(default_factory=list)
     made: list[RawRequest] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def lines(self) -> Iterator[FakeLines]:
+        self.watched = FakeLines(self.idle_lines)
+        yield self.watched
+        self.watched = None
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -106,6 +133,8 @@ class FakeFirmware:
             return RATE_LIMITED
         self.window.append(self.now)
         self.now += self.duration_us / 1e6
+        if self.watched and (not flags or self.dry_run_acts):
+            self.watched.there = self.watched.number
         return SUCCESS
 
     def invalidate(self, request: Request) -> Record:

@@ -325,8 +325,9 @@ def serve(fake: FakeFirmware, file: str, text: str) -> str:
     for line in text.splitlines():
         words = dict(word.split("=") for word in line.split())
         if file == "smccc":
-            x = tuple(int(words[f"x{n}"], 16) for n in range(1, 18))
-            answer = fake.answer(RawRequest(int(words["fid"], 16), x, int(words["cpu"], 16)))
+            x = tuple(int(words.get(f"x{n}", "0"), 16) for n in range(1, 18))
+            cpu = int(words.get("cpu", "0"), 16)
+            answer = fake.answer(RawRequest(int(words["fid"], 16), x, cpu))
             pairs = [f"x{n}=0x{value:x}" for n, value in enumerate(answer)]
         else:
             count = int(words["count"]) * int(words["threads"])

@@ -241,6 +241,11 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
     ),
     "large ranges": (lambda: FakeFirmware(tamper=pages_only), {"CALL-3"}),
     "dry run refused": (lambda: FakeFirmware(tamper=ignores_dry_run_bit), {"DRY-1"}),
+    "dry run cleans": (lambda: FakeFirmware(dry_run_acts=True), {"DRY-2"}),
+    "dry run cleans what half stays dirty": (
+        lambda: FakeFirmware(dry_run_acts=True, idle_lines=8),
+        {"DRY-2"},
+    ),
     "a latency lie": (lambda: FakeFirmware(latency_us=100, duration_us=2000), {"TIME-1"}),
     "a large latency lie": (
         lambda: FakeFirmware(latency_us=10, duration_us=400_000),
@@ -286,6 +291,11 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
 def test_broken_firmware_fails_the_rule_that_it_breaks(name: str) -> None:
     make, expected = BROKEN[name]
     assert failing(make()) == expected
+
+
+def test_a_dry_run_is_not_judged_where_no_cache_holds_stores_back() -> None:
+    found = findings(FakeFirmware(dry_run_acts=True, idle_lines=16))
+    assert found["DRY-2"].as_json()["result"] == "not run"
 
 
 def test_every_rule_that_judges_can_fail() -> None:

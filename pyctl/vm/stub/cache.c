@@ -85,7 +85,8 @@ static struct verdict judge(const struct call *call)
 		verdict.status = SMCCC_BUSY;
 	else
 		verdict.status = check_arguments(call);
-	if (verdict.status == SMCCC_SUCCESS && !(call->arg[3] & FLAG_DRY_RUN)) {
+	if (verdict.status == SMCCC_SUCCESS &&
+	    (!(call->arg[3] & FLAG_DRY_RUN) || fault_hits(faults, FAULT_DRY_RUN_ACTS))) {
 		verdict.rides = fault_hits(faults, FAULT_SKIP_QUEUED);
 		verdict.operates = !verdict.rides;
 	}

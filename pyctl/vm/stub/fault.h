@@ -39,6 +39,7 @@
 #define FAULT_ON_VERSION	0x08U	/* SMCCC_VERSION */
 #define FAULT_ON_ALIAS		0x10U	/* SMC32 numbers of the two cache calls */
 #define FAULT_ON_HINT		0x20U	/* any call whose identifier has the SVE hint */
+#define FAULT_ON_UNKNOWN	0x40U	/* identifiers of the Arm architecture that nobody has */
 
 enum fault_kind {
 	FAULT_NONE,
@@ -76,6 +77,9 @@ enum fault_kind {
 	FAULT_FEATURES_ATTRIBUTES,
 	FAULT_SMC32_ALIAS,
 	FAULT_REFUSE_HINT,
+	FAULT_DRY_RUN_ACTS,
+	FAULT_LOOSE_ID,			/* reserved bits of the identifier do not count */
+	FAULT_ANSWER_UNKNOWN,
 	FAULT_KINDS,
 };
 

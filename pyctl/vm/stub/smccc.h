@@ -22,6 +22,7 @@
 #define FID_OWNER_SHIFT		24
 #define FID_OWNER_MASK		0x3fU
 #define FID_SVE_HINT		(1U << 16)	/* no part of the function's identity */
+#define FID_RESERVED		0x00fe0000U
 #define FID_OWNER(fid)		((fid) >> FID_OWNER_SHIFT & FID_OWNER_MASK)
 #define FID32(owner, number)	(FID_FAST | (owner) << FID_OWNER_SHIFT | (number))
 #define FID64(owner, number)	(FID32(owner, number) | FID_SMC64)
