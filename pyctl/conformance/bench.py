@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
-from pyctl.conformance.rule import Blocked, Call
+from pyctl.conformance.rule import Blocked, Call, NotRun
 from pyctl.model import Range, RawRequest, Record, Request
 from pyctl.smccc import (
     ARCH_FEATURES,
@@ -129,23 +129,29 @@ class Bench:
         self.access.wait(self.interval_s)
         return self.calls(requests, self.interval_s)
 
-    def settled(self, flags: int) -> list[Call]:
+    def settled(self, flags: int, far: bool = False) -> list[Call]:
         """Ask for a clean+invalidate until firmware says neither BUSY nor RATE_LIMITED.
 
         The last call is the answer, or one more refusal where it never settled.
         """
         made: list[Call] = []
         for delay_s in BACKOFF_S:
-            made += self.clean_inv([self.request(flags)])
+            made += self.clean_inv([self.request(flags, far)])
             if made[-1].status not in PASSING:
                 break
             self.access.wait(delay_s)
         return made
 
-    def request(self, flags: int = 0) -> RawRequest:
-        """A clean+invalidate of the first bytes that may be targeted."""
-        target = self.target
-        return RawRequest(CLEAN_INV_MEMREGION, (target.addr, min(4096, target.size), flags))
+    def request(self, flags: int = 0, far: bool = False) -> RawRequest:
+        """A clean+invalidate of the first bytes that may be targeted, or the last, ``far`` off.
+
+        Raises Blocked where there is no such memory, NotRun where it is too little for both.
+        """
+        target, size = self.target, min(4096, self.target.size)
+        if far and target.size < 2 * size:
+            raise NotRun("The memory that is safe to target is too small.")
+        addr = target.end - size if far else target.addr
+        return RawRequest(CLEAN_INV_MEMREGION, (addr, size, flags))
 
     def loop(self, count: int, threads: int = 1, dry_run: bool = False) -> Record:
         """``count`` calls of each of ``threads`` threads, as fast as the kernel can.
@@ -225,6 +231,11 @@ class Bench:
             return None
         call = self.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
         return call if call.status == 0 else None
+
+    @property
+    def is_global(self) -> bool:
+        """Whether firmware says that the operation covers more than the range."""
+        return bool(self.attributes and self.attributes.x[1] & 1)
 
     @property
     def latency_us(self) -> int:

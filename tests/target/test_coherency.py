@@ -194,7 +194,6 @@ def test_second_request_gets_an_operation_of_its_own(coherency, stub):
     last = [call for call in stub.log() if call.length == 8 * 64][-4:]
     for first, second in (last[:2], last[2:]):
         assert second.entered_ns >= first.left_ns
-    assert Faults(stub).armed() == []
 
 
 def test_race_leaves_the_armed_faults_alone(coherency, stub):

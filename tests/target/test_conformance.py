@@ -88,6 +88,7 @@ BROKEN = {
     "hint": ((), "refuse_sve", {"FID-3"}),
     "attributes-change": ((), "attr_break_even:7@every=3", {"ATTR-1", "ATTR-2"}),
     "attributes-of-a-cpu": ((), "attr_global:1@cpu=1", {"ATTR-2"}),
+    "global": ((), "attr_global:1", {"ATTR-3"}),
     "refused": ((), "status:NOT_SUPPORTED", {"FID-3", "CALL-1", "CALL-3"}),
     "refused-by-a-cpu": ((), "status:INVALID_PARAMETER@cpu=1", {"CALL-2", "CALL-3"}),
     "refused-at-times": ((), "status:INVALID_PARAMETER@every=50", {"CALL-3"}),

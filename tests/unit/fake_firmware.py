@@ -65,6 +65,7 @@ class FakeFirmware:
     fids: Callable[[int], int] = lambda fid: fid & ~SVE_HINT
     """Which function firmware takes an id for."""
     dry_run_acts: bool = False
+    global_lie: bool = False
     idle_lines: int = 0
     """Dirty lines that reach memory by themselves."""
     watched: FakeLines | None = None
@@ -133,7 +134,8 @@ class FakeFirmware:
             return RATE_LIMITED
         self.window.append(self.now)
         self.now += self.duration_us / 1e6
-        if self.watched and (not flags or self.dry_run_acts):
+        covered = base == TARGET.addr or (self.x1 & 1 and not self.global_lie)
+        if self.watched and covered and (not flags or self.dry_run_acts):
             self.watched.there = self.watched.number
         return SUCCESS
 

@@ -72,7 +72,7 @@ def test_good_firmware_is_never_accused(name: str) -> None:
 
 
 def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
-    found = findings(FakeFirmware(latency_us=100, rate=1000))
+    found = findings(FakeFirmware(x1=1, latency_us=100, rate=1000))
     for finding in found.values():
         expected = OBSERVED if finding.rule.severity == OBSERVED else PASS
         if finding.rule.id in ("OPEN-5", "OPEN-6", "REG-3"):
@@ -246,6 +246,7 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(dry_run_acts=True, idle_lines=8),
         {"DRY-2"},
     ),
+    "a global lie": (lambda: FakeFirmware(x1=1, global_lie=True), {"ATTR-3"}),
     "a latency lie": (lambda: FakeFirmware(latency_us=100, duration_us=2000), {"TIME-1"}),
     "a large latency lie": (
         lambda: FakeFirmware(latency_us=10, duration_us=400_000),
