@@ -122,6 +122,8 @@ class Board:
     def begin(self, kind: Frame, payload: bytes | dict[str, Any] = b"") -> None:
         """Queue a frame that begins a new request."""
         self._request += 1
+        # Silence counts from here: nobody had asked before.
+        self._last_heard = time.monotonic()
         self.post(kind, payload)
 
     def lost(self, why: str) -> TargetLost:
@@ -207,7 +209,7 @@ class Board:
                 return answer
 
     def put_files(self, archive: Path) -> None:
-        """Unpack a tar archive over the guest's root."""
+        """Unpack a cpio archive over the guest's root."""
         self._request += 1
         self.post(Frame.FILES, archive.read_bytes())
         self.post(Frame.FILES, b"")
@@ -444,6 +446,11 @@ class BoardFactory:
             board.output(["sh", "-c", _LOAD])
 
     # -- snapshots ------------------------------------------------------------
+
+    def snapshots(self, spec: Spec) -> tuple[Entry, Entry]:
+        """Return the snapshots of a kind of board, booted and ready, made if need be."""
+        kernel, qemu = self.roots.kernel(spec.kernel, spec.kdir), Qemu.find(spec.qemu)
+        return self._base(spec, kernel, qemu), self._ready(spec, kernel, qemu)
 
     def _base(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
         """Return the snapshot of a booted board without any project file."""

@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pyctl.vm.cache import cache_root
+from pyctl.vm.board import BoardFactory
+from pyctl.vm.cache import Cache, cache_root
+from pyctl.vm.machine import Spec
 
 TOP = Path(__file__).resolve().parents[2]
 PYCTL = [sys.executable, "-m", "pyctl"]
@@ -89,17 +91,16 @@ def pyctl():
 @pytest.fixture
 def private_cache(pyctl, tmp_path_factory):
     """A cache of the test's own, to damage: with all that takes long to make."""
-    assert pyctl.on_board("true").returncode == 0
     shared = cache_root()
+    snapshots = BoardFactory(Cache(shared)).snapshots(Spec())
     # Hard links need the same file system; what lies in "tmp" would be swept.
     own = shared / f"private-{pyctl.mark}"
     own.mkdir()
     for kind in ("guest", "toolchain", "kernel", "stub", "agent", "modules", "project"):
         subprocess.run(["cp", "-al", shared / kind, own], check=True)
-    for kind in ("base", "ready"):
-        (own / kind).mkdir()
-        newest = max((shared / kind).iterdir(), key=lambda path: path.stat().st_mtime)
-        subprocess.run(["cp", "-a", "--sparse=always", newest, own / kind], check=True)
+    for entry in snapshots:
+        (own / entry.kind).mkdir()
+        subprocess.run(["cp", "-a", "--sparse=always", entry.path, own / entry.kind], check=True)
     pyctl.env["PYCTL_CACHE"] = str(own)
     yield own
     subprocess.run(["rm", "-rf", own], check=True)

@@ -10,6 +10,10 @@ import time
 
 import pytest
 
+from pyctl.vm.board import HANG_TIMEOUT_S, BoardFactory
+from pyctl.vm.cache import Cache
+from pyctl.vm.machine import Spec
+
 
 @pytest.mark.parametrize(
     ("script", "status"), [("true", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137)]
@@ -244,3 +248,11 @@ def test_the_shell_has_a_terminal_where_we_have_one(pyctl):
     os.close(ours)
     assert b"/dev/pts/" in text
     assert b"42" in text
+
+
+def test_a_board_that_nobody_used_for_long_does_not_hang(pyctl):
+    """Tests share a board, and hours may lie between two of them."""
+    assert pyctl.on_board("true").returncode == 0
+    with BoardFactory(Cache()).boot(Spec()) as board:
+        board._last_heard -= 2 * HANG_TIMEOUT_S
+        assert board.output(["echo", "fine"]) == (0, "fine\n", "")
