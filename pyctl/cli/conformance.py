@@ -26,7 +26,11 @@ SHAPE: dict[str, Any] = {
 
 
 @click.group(short_help="Check what firmware does, rule by rule.", invoke_without_command=True)
-@click.option("--risky", is_flag=True, help="Also give firmware arguments that may be bad.")
+@click.option(
+    "--risky",
+    is_flag=True,
+    help="Also give firmware arguments that may be bad, and store to memory.",
+)
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -65,7 +69,7 @@ def _run(session: Session, risky: bool, ledger: Path | None) -> None:
     report = Report(Machine(session.host, info), risky)
     session.answer.update(risky=risky, **identify(session.host, info))
     if risky:
-        session.note("pyctl: With --risky, firmware also gets:")
+        session.note("pyctl: With --risky there are also:")
         for rule in RULES:
             if rule.risky:
                 session.note(f"       {rule.id}: {rule.risky}")

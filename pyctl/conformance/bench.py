@@ -78,6 +78,10 @@ class Access(Protocol):
     def invalidate(self, request: Request) -> Record:
         """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
 
+    @property
+    def is_virtual(self) -> bool:
+        """Whether this is the virtual board, where nothing can be hurt."""
+
     def lines(self) -> AbstractContextManager[Lines]:
         """Some cache lines at the beginning of ``target``; see Lines."""
 

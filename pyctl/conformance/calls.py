@@ -28,6 +28,7 @@ ATTRIBUTES = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES)
 CALLS_AT_ONCE = 256
 """Of each CPU."""
 WATCH_ROUNDS = 3
+STORES = "stores to the first cache lines of the memory that is safe to target"
 
 
 def _repeated(bench: Bench) -> Outcome:
@@ -126,6 +127,8 @@ def _watch(bench: Bench, make: Callable[[], Call]) -> _Watched:
 
     Raises NotRun where too many reach memory by themselves, and Blocked for a refusal.
     """
+    if not (bench.risky or bench.access.is_virtual):
+        raise NotRun("Only with --risky, or on the virtual board: it stores to memory.")
     counts: list[tuple[int, int]] = []
     calls: list[Call] = []
     with bench.access.lines() as lines:
@@ -186,6 +189,7 @@ RULES = (
         ATTRIBUTES_SECTION,
         "An operation that ATTRIBUTES calls global cleans lines outside of its range, too.",
         _is_global,
+        STORES,
     ),
     Rule(
         "CALL-1",
@@ -221,5 +225,6 @@ RULES = (
         CLEAN_INV_SECTION,
         "A dry run cleans no line.",
         _dry_run_acts,
+        STORES,
     ),
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from pyctl.conformance.rule import NotRun
 from pyctl.debugfs import Debugfs
@@ -73,6 +74,15 @@ class Machine:
         self.cpus = online_cpus(host)
         self.target: Range | None = next((r.range for r in regions(host) if r.safe), None)
 
+    @cached_property
+    def is_virtual(self) -> bool:
+        """See ``bench.Access``."""
+        try:
+            Stub(self._debugfs.raw_call).identify()
+        except NotReady:
+            return False
+        return True
+
     def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
         """See ``bench.Access``."""
         timeout_s = TIMEOUT_S + len(requests) * interval_s
@@ -102,9 +112,7 @@ class Machine:
         """See ``bench.Access``."""
         assert self.target is not None
         addr, line_size = self.target.addr, self._line_size
-        try:
-            Stub(self._debugfs.raw_call).identify()
-        except NotReady:
+        if not self.is_virtual:
             yield CacheLines(AliasObserver(self._debugfs, line_size), addr)
             return
         size = CacheLines.number * line_size

@@ -64,6 +64,7 @@ class FakeFirmware:
     duration_us: float = 5
     fids: Callable[[int], int] = lambda fid: fid & ~SVE_HINT
     """Which function firmware takes an id for."""
+    is_virtual: bool = True
     dry_run_acts: bool = False
     global_lie: bool = False
     idle_lines: int = 0

@@ -299,6 +299,15 @@ def test_a_dry_run_is_not_judged_where_no_cache_holds_stores_back() -> None:
     assert found["DRY-2"].as_json()["result"] == "not run"
 
 
+def test_memory_of_a_real_board_is_stored_to_at_a_risk_only() -> None:
+    found = findings(FakeFirmware(x1=1, is_virtual=False))
+    for rule in ("DRY-2", "ATTR-3"):
+        assert found[rule].outcome.result == NOT_RUN
+        assert "--risky" in found[rule].outcome.summary
+    found = findings(FakeFirmware(x1=1, is_virtual=False), risky=True)
+    assert found["DRY-2"].outcome.result == found["ATTR-3"].outcome.result == PASS
+
+
 def test_every_rule_that_judges_can_fail() -> None:
     judging = {rule.id for rule in RULES if rule.severity in (REQUIRED, RECOMMENDED)}
     assert set().union(*(expected for _make, expected in BROKEN.values())) == judging
@@ -374,7 +383,8 @@ def test_only_at_a_risk_firmware_gets_arguments_that_may_be_bad(risky: bool) -> 
     assert all(is_safe(request) for request in asked) != risky
     for rule in RULES:
         calls = [call.request for call in found[rule.id].outcome.calls]
-        if rule.risky:
+        # The others store to memory and ask as always.
+        if rule.risky and rule.severity == OBSERVED:
             assert any(not is_safe(one) for one in calls) == risky, rule.id
 
 
