@@ -8,6 +8,7 @@ agent's port (``channel``), and QMP is only spoken to take a snapshot.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -263,8 +264,9 @@ class Machine:
         theirs.close()
         # The library that speaks QMP takes longer to import than all the rest.  Nothing
         # need be read here: if one of these fails, QEMU ends and says why.
-        ours.sendall(snapshot.restore_commands())
         self._restore = ours
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            ours.sendall(snapshot.restore_commands())
 
     def command(self, arguments: list[str], agent_fd: int, monitor_fd: int) -> list[str]:
         """Return the whole QEMU command line."""
