@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pyctl.vm.board import BoardFactory
+from pyctl.vm.cache import Cache
+from pyctl.vm.machine import Spec
+
 TOP = Path(__file__).resolve().parents[2]
 
 STATE = """
@@ -117,6 +121,15 @@ def test_a_snapshot_that_qemu_cannot_continue_is_made_again(pyctl, private_cache
     done = pyctl.on_board("echo", "fine")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
     assert "cannot be continued" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "spec", [Spec(), Spec(cpus=4, tests=True), Spec(high_target=True, tests=True)]
+)
+def test_a_snapshot_takes_at_most_200_mb(spec):
+    # Not whatever lies in the cache: that may be from another version.
+    for entry in BoardFactory(Cache()).snapshots(spec):
+        assert 100e6 < entry.size_bytes() <= 200e6
 
 
 def test_what_a_board_writes_does_not_reach_its_snapshot(pyctl):
