@@ -49,6 +49,16 @@ _RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
 _RNDRESEEDCRNG = 0x5207
 _READ_BYTES = 32 * 1024
 REPORT_FD = 3
+HOME = "/root"
+# What a command must not inherit from process 1, or from an interpreter.
+DEFAULT_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGPIPE,
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGXFSZ,
+)
 
 
 def find_port() -> str:
@@ -93,13 +103,16 @@ class Command:
             self.outputs |= {out_r: Frame.STDOUT, err_r: Frame.STDERR}
         self.outputs[report_r] = Frame.REPORT
         os.set_blocking(self.stdin, False)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                become(spec, [*theirs, report_w], self.pty)
-            finally:
-                os._exit(127)
-        for fd in {*theirs, report_w}:
+        theirs.append(report_w)
+        pid = 0 if self.pty else spawn(spec, theirs)
+        if not pid:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    become(spec, theirs, self.pty)
+                finally:
+                    os._exit(127)
+        for fd in set(theirs):
             os.close(fd)
         return pid
 
@@ -139,10 +152,37 @@ def set_size(fd: int, rows: int, columns: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
+def spawn(spec: dict[str, Any], fds: list[int]) -> int:
+    """Start a program without a copy of this process, which takes long to make.
+
+    Gives 0 where there is no such program, or where it can only be forked.
+    """
+    name, path = spec["argv"][0], spec["env"].get("PATH", os.defpath)
+    if name in FORKED:
+        return 0
+    names = [name] if "/" in name else [f"{directory}/{name}" for directory in path.split(":")]
+    try:
+        # There is no other way to say where it shall start.
+        os.chdir(spec.get("cwd") or HOME)
+        return os.posix_spawn(
+            next(name for name in names if os.access(name, os.X_OK)),
+            spec["argv"],
+            spec["env"],
+            # Whatever else is open is closed on exec.
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)],
+            setsid=True,
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    except (OSError, StopIteration):
+        return 0
+    finally:
+        os.chdir("/")
+
+
 def become(spec: dict[str, Any], fds: list[int], pty: bool) -> NoReturn:
     """Turn this forked process into the command; never returns."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+    for number in DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     # Move them out of the way first: a source may be one of the targets.
@@ -156,7 +196,7 @@ def become(spec: dict[str, Any], fds: list[int], pty: bool) -> NoReturn:
     os.environ.update(spec["env"])
     argv = spec["argv"]
     try:
-        os.chdir(spec.get("cwd") or "/root")
+        os.chdir(spec.get("cwd") or HOME)
         if program := FORKED.get(argv[0]):
             run_forked(argv, program)
         os.execvpe(argv[0], argv, os.environ)
