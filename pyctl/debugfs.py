@@ -193,12 +193,13 @@ class Debugfs:
                 data += os.pread(file, size - len(data), addr + len(data))
             return data
 
-    def write_memory(self, addr: int, data: bytes, cached: bool = True) -> None:
-        """The reverse: stores of ``data`` through either kind of mapping."""
+    def write_memory(self, pieces: Iterable[tuple[int, bytes]], cached: bool = True) -> None:
+        """The reverse: stores of bytes at addresses, in order, through either kind of mapping."""
         with self._memory(cached) as file:
-            done = 0
-            while done < len(data):
-                done += os.pwrite(file, data[done:], addr + done)
+            for addr, data in pieces:
+                done = 0
+                while done < len(data):
+                    done += os.pwrite(file, data[done:], addr + done)
 
     @contextlib.contextmanager
     def memory_lock(self) -> Iterator[None]:

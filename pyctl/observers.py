@@ -65,8 +65,7 @@ class _CpuSide:
 
     def cpu_write(self, pieces: Iterable[Piece]) -> None:
         """Store through the cache."""
-        for addr, data in joined(pieces):
-            self.debugfs.write_memory(addr, data)
+        self.debugfs.write_memory(joined(pieces))
 
     def cpu_read(self, addr: int, size: int) -> bytes:
         """Load through the cache."""
@@ -144,7 +143,7 @@ class ModelObserver(_CpuSide):
         for addr, data in pieces:
             span[addr - start : addr - start + len(data)] = data
         with self.debugfs.memory_lock():
-            self.debugfs.write_memory(self._buffer, bytes(span))
+            self.debugfs.write_memory([(self._buffer, bytes(span))])
             self.stub.copy_media(start, len(span), self._buffer, to_media=True)
 
     def _call(self, fid: int, *arguments: int) -> Sequence[int]:
@@ -191,8 +190,7 @@ class AliasObserver(_CpuSide):
 
     def device_write(self, pieces: Iterable[Piece]) -> None:
         """Store past the caches."""
-        for addr, data in joined(pieces):
-            self.debugfs.write_memory(addr, data, cached=False)
+        self.debugfs.write_memory(joined(pieces), cached=False)
 
     def device_read(self, addr: int, size: int) -> bytes:
         """Load past the caches."""

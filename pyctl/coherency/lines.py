@@ -87,12 +87,17 @@ class Line:
     covered: range
 
 
+def is_dirty(addr: int, line_size: int, parity: int) -> bool:
+    """Whether it is the CPU that stores to the line at ``addr``; to the next it is a device."""
+    return (addr // line_size + parity) % 2 == 0
+
+
 def lines_of(area: Range, request: Range, line_size: int, parity: int) -> Iterator[Line]:
     """The lines of an area, dirty and device-stored by turns."""
     for addr in range(area.addr, area.end, line_size):
         first = min(max(request.addr - addr, 0), line_size)
         last = min(max(request.end - addr, 0), line_size)
-        dirty = (addr // line_size + parity) % 2 == 0
+        dirty = is_dirty(addr, line_size, parity)
         yield Line(addr, line_size, dirty, range(first, last))
 
 
