@@ -13,11 +13,13 @@ import subprocess
 import pytest
 
 from pyctl.coherency.lines import GOOD, LOST, STALE
+from pyctl.coherency.race import race_case, run_race
 from pyctl.coherency.run import Plan, check_plan, choose_observer, choose_window, execute
 from pyctl.errors import UsageError
 from pyctl.faults import Faults, parse_faults
 from pyctl.firmware import parse_setting
 from pyctl.model import Range
+from pyctl.observers import ModelObserver
 
 pytestmark = pytest.mark.duration(300)
 SIZE = 0x4000
@@ -187,12 +189,17 @@ def test_request_that_rides_on_an_older_operation_is_stale(coherency, stub, atte
     assert seen == {STALE}
 
 
-def test_second_request_gets_an_operation_of_its_own(coherency, stub):
+def test_second_request_gets_an_operation_of_its_own(host, debugfs, stub, provider):
     """The provider's promise, by firmware's own clock: it started after the first had ended."""
-    cases = coherency(callers=1)
-    assert not cases["under-flush race via memregion"].skipped
-    last = [call for call in stub.log() if call.length == 8 * 64][-4:]
-    for first, second in (last[:2], last[2:]):
+    window = choose_window(host, None, SIZE)
+    with ModelObserver(debugfs, window.addr, window.size, 64) as observer:
+        race = race_case(observer, window, "memregion")
+        run_race(race, observer, window, "memregion")
+    assert_clean({race.name: race})
+    assert not race.skipped
+    calls = stub.log()
+    assert len(calls) == 4
+    for first, second in (calls[:2], calls[2:]):
         assert second.entered_ns >= first.left_ns
 
 
