@@ -106,8 +106,8 @@ class Command:
         theirs.append(report_w)
         pid = 0 if self.pty else spawn(spec, theirs)
         if not pid:
-            pid = os.fork()
-            if pid == 0:
+            pid = fork_unsignalled()
+            if not pid:
                 try:
                     become(spec, theirs, self.pty)
                 finally:
@@ -137,6 +137,15 @@ class Command:
             os.close(self.stdin)
             self.stdin = None
 
+    def kill(self, number: int) -> None:
+        """Send a signal to the command and what it has started."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # Forked just now, it has no group yet; or it has ended, but is not collected.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
     def close(self) -> None:
         """Let go of every descriptor."""
         for fd in self.outputs:
@@ -150,6 +159,18 @@ class Command:
 def set_size(fd: int, rows: int, columns: int) -> None:
     """Tell a terminal its size."""
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def fork_unsignalled() -> int:
+    """Fork; whatever signal comes at once waits until the child is ready to take it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, DEFAULT_SIGNALS)
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, DEFAULT_SIGNALS)
+    return pid
 
 
 def spawn(spec: dict[str, Any], fds: list[int]) -> int:
@@ -185,6 +206,7 @@ def become(spec: dict[str, Any], fds: list[int], pty: bool) -> NoReturn:
     for number in DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEFAULT_SIGNALS)
     # Move them out of the way first: a source may be one of the targets.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds]
     for target, fd in enumerate(high):
@@ -207,7 +229,6 @@ def become(spec: dict[str, Any], fds: list[int], pty: bool) -> NoReturn:
 
 def run_forked(argv: list[str], program: Callable[[list[str]], object]) -> NoReturn:
     """Run an imported program as if an interpreter had been started for it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # These live as long as the process; there is nothing to close them for.
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
@@ -216,9 +237,12 @@ def run_forked(argv: list[str], program: Callable[[list[str]], object]) -> NoRet
     sys.argv = list(argv)
     status: Any = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         status = program(argv[1:])
     except SystemExit as end:
         status = end.code
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001 - as the interpreter does
         sys.excepthook(*sys.exc_info())
     if status is None:
@@ -305,8 +329,7 @@ class Agent:
 
     def signal(self, _request: int, data: bytes) -> None:
         if self.command is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.command.pid, json.loads(data)["signal"])
+            self.command.kill(json.loads(data)["signal"])
 
     def resize(self, _request: int, data: bytes) -> None:
         if self.command is not None and self.command.pty and self.command.stdin is not None:
@@ -422,8 +445,7 @@ class Agent:
     def drop_command(self) -> None:
         """Forget a command that belongs to a host that is gone."""
         if self.command is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.command.pid, signal.SIGKILL)
+            self.command.kill(signal.SIGKILL)
             self.command.close()
             self.command = None
 

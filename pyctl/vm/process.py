@@ -9,6 +9,7 @@ sentence instead of a traceback.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -90,7 +91,9 @@ def run(
                 ) from None
             except BaseException:
                 # Ctrl-C reaches us only, for the child has a session of its own.
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
                 raise
     except FileNotFoundError as error:
         raise NotReady(f"could not {what}: '{error.filename}' is missing", hint) from None

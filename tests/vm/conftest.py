@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tests of the virtual board from outside: each runs `pyctl vm` as a user would."""
 
+import contextlib
 import os
 import random
 import subprocess
@@ -71,8 +72,9 @@ class Runner:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             for child in psutil.Process(parent.pid).children(recursive=True):
-                if name in child.name():
-                    return child
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if name in child.name():
+                        return child
             time.sleep(0.02)
         raise AssertionError(f"no {name} came up")
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pyctl.vm.board import HANG_TIMEOUT_S, BoardFactory
+from pyctl.vm.board import HANG_TIMEOUT_S, BoardFactory, Streams
 from pyctl.vm.cache import Cache
 from pyctl.vm.machine import Spec
 
@@ -256,3 +256,14 @@ def test_a_board_that_nobody_used_for_long_does_not_hang(pyctl):
     with BoardFactory(Cache()).boot(Spec()) as board:
         board._last_heard -= 2 * HANG_TIMEOUT_S
         assert board.output(["echo", "fine"]) == (0, "fine\n", "")
+
+
+@pytest.mark.parametrize("command", [("sleep", "1000"), ("pyctl", "coherency")])
+def test_a_signal_that_comes_at_once_is_not_lost(pyctl, command):
+    """Ctrl-C may be pressed before the command has become a process of its own."""
+    assert pyctl.on_board("true").returncode == 0
+    with BoardFactory(Cache()).boot(Spec()) as board:
+        for _ in range(5):
+            board.start(command)
+            board.signal(signal.SIGINT)
+            assert board.follow(Streams(), timeout_s=60) == 130
