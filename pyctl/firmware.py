@@ -377,6 +377,14 @@ class Stub:
             )
         self._hz = self._call(GET, "read counter_hz", READINGS["counter_hz"], 0)[1]
 
+    def is_ours(self) -> bool:
+        """Whether ``identify`` finds nothing to raise."""
+        try:
+            self.identify()
+        except NotReady:
+            return False
+        return True
+
     def get(self, name: str) -> int:
         """The value of a setting, or one of READINGS, as a number."""
         if name not in _KEYS:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyctl.debugfs import PROVIDER_MODULE, Debugfs
-from pyctl.errors import NotReady, PyctlError
+from pyctl.errors import PyctlError
 from pyctl.host import Host
 from pyctl.model import FirmwareCalls, Info
 from pyctl.smccc import BUSY, RATE_LIMITED
@@ -66,9 +66,7 @@ def _count_in_stub(debugfs: Debugfs) -> Callable[[], FirmwareCalls] | None:
     from pyctl.firmware import Stub
 
     stub = Stub(debugfs.raw_call)
-    try:
-        stub.identify()
-    except NotReady:
+    if not stub.is_ours():
         return None
     calls_before, log_before = stub.get("clean_inv_calls"), stub.get("log_total")
 

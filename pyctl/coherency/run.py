@@ -71,15 +71,11 @@ def choose_window(host: Host, addr: int | None, size: int | None) -> Range:
 
 def choose_observer(debugfs: Debugfs, wanted: str) -> str:
     """``auto`` is the model where the firmware is our stub, else the alias."""
-    if wanted == "alias":
-        return wanted
-    try:
+    if wanted == "model":
         Stub(debugfs.raw_call).identify()
-    except NotReady:
-        if wanted == "model":
-            raise
-        return "alias"
-    return "model"
+    if wanted != "auto":
+        return wanted
+    return "model" if Stub(debugfs.raw_call).is_ours() else "alias"
 
 
 def check_plan(host: Host, plan: Plan) -> Info:

@@ -269,16 +269,13 @@ class Stub:
     log_file: Path
     """Holds the negated status of each call that it has answered, a byte each."""
     forgets = 0
-    is_ours = True
+    answers_as_ours = True
 
     def __init__(self, raw: object) -> None:
         assert callable(raw)
 
-    def identify(self) -> None:
-        from pyctl.errors import NotReady
-
-        if not Stub.is_ours:
-            raise NotReady("This is not our firmware.")
+    def is_ours(self) -> bool:
+        return Stub.answers_as_ours
 
     def get(self, name: str) -> int:
         assert name in ("clean_inv_calls", "log_total")
@@ -331,7 +328,7 @@ def test_what_the_firmware_has_forgotten_is_not_made_up(pyctl, stub, monkeypatch
 
 
 def test_other_firmware_counts_nothing(pyctl, stub, monkeypatch) -> None:
-    monkeypatch.setattr(stub, "is_ours", False)
+    monkeypatch.setattr(stub, "answers_as_ours", False)
     answer = pyctl(*ARGUMENTS, "--json").json
     assert answer["ok"] is True
     assert (answer["firmware"]["counted"], answer["firmware"]["calls"]) == (False, None)
