@@ -233,9 +233,13 @@ class Machine:
         run(
             [self.qemu.path, *arguments],
             what="ask QEMU for its device tree",
-            hint=f"is CPU model '{self.spec.cpu}' known to this QEMU? see '{QEMU} -cpu help'",
+            hint=f"is it a {QEMU} that knows CPU model '{self.spec.cpu}'? "
+            f"see '{self.qemu.path} -cpu help'",
         )
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise NotReady(f"{self.qemu.path} gave no device tree", f"is it a {QEMU}?") from None
 
     def _memory(self, path: Path, share: str) -> list[str]:
         """Return the arguments that put the guest's memory into a file.

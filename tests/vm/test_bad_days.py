@@ -184,6 +184,14 @@ def test_an_unknown_cpu_model_is_one_sentence(pyctl):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("program", ["/bin/true", "/bin/false", "/no/such/qemu"])
+def test_a_program_that_is_no_qemu_is_one_sentence(pyctl, program):
+    done = pyctl.on_board("true", options=("--cold", "--qemu", program))
+    assert done.returncode == 3
+    assert program in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_command_is_needed(pyctl):
     assert pyctl("vm", "run").returncode == 2
 
