@@ -34,6 +34,8 @@ MIN_MEMORY_MIB = 320
 MAX_CPUS = 64
 _KVM_CHECK_EXTENSION = 0xAE03  # include/uapi/linux/kvm.h
 _KVM_CAP_ARM_EL2 = 240
+# Translated code that QEMU keeps. Its own limit is 1 GiB, as much as a board may take in all.
+_TRANSLATED_MIB = 256
 # Enough for a panic with its call trace.
 _CONSOLE_TAIL_LINES = 50
 
@@ -152,7 +154,7 @@ def machine_arguments(spec: Spec, accel: str) -> list[str]:
     return [
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", "virt,virtualization=on,gic-version=3"),
-        *("-accel", "kvm" if accel == "kvm" else "tcg,thread=multi"),
+        *("-accel", "kvm" if accel == "kvm" else f"tcg,thread=multi,tb-size={_TRANSLATED_MIB}"),
         *("-cpu", cpu, "-smp", str(spec.cpus), "-m", str(spec.ram_mib)),
     ]
 

@@ -2,6 +2,7 @@
 """A restored board is as good as a cold one, and never runs code of another day."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -130,6 +131,16 @@ def test_a_snapshot_takes_at_most_200_mb(spec):
     # Not whatever lies in the cache: that may be from another version.
     for entry in BoardFactory(Cache()).snapshots(spec):
         assert 100e6 < entry.size_bytes() <= 200e6
+
+
+def test_a_board_takes_at_most_1_gib():
+    """Even when the guest uses all of its memory."""
+    fill = "import os; data = os.urandom(1 << 20) * (os.sysconf('SC_AVPHYS_PAGES') * 3 // 1024)"
+    with BoardFactory(Cache()).boot(Spec(tests=True)) as board:
+        assert board.output(["python3", "-c", fill]) == (0, "", "")
+        status = Path(f"/proc/{board.machine.process.pid}/status").read_text()
+    [peak_kib] = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    assert 300 << 10 < int(peak_kib) <= 1 << 20
 
 
 def test_what_a_board_writes_does_not_reach_its_snapshot(pyctl):
