@@ -14,6 +14,7 @@ cannot be had is a skip that names what is missing, or a failure under
 
 import os
 import platform
+import signal
 import time
 import traceback
 from pathlib import Path
@@ -48,6 +49,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts background jobs so, and all that we start would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in (
         "every_board: run on each combination of conduit and number of CPUs",
         "shared_board(yes=True): the test changes nothing that a reset of the stub does not put "
