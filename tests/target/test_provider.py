@@ -210,17 +210,21 @@ def test_a_permanent_error_ends_the_retries_at_once(provider, stub, target_range
 
 
 @pytest.mark.timing
-def test_the_next_request_comes_after_one_more_delay(provider, stub, target_range):
-    """The fifth failed try is followed by a sleep as well, and by one only."""
-    provider.load("latency_us=10000")
-    stub.queue(Status.BUSY, TRIES)
-    assert provider.call(target_range.addr, 4096).errno == errno.EBUSY
-    waited_us = provider.debugfs.provider_counters().waited_ns / 1000
-    assert provider.call(target_range.addr, 4096).errno == 0
-    log = stub.log()
-    assert len(log) == TRIES + 1
-    assert min(gaps_us(log)) >= 10_000 - ROUNDING_US
-    assert waited_us >= TRIES * 10_000
+def test_the_last_try_is_followed_by_a_delay_too(provider, stub, target_range):
+    """Four sleeps lie between five tries, and together they are no longer than the gaps.
+
+    So what the provider has slept beyond the gaps it has slept after the last try.
+    """
+    provider.load(f"latency_us={DELAY_CAP_US}")
+    beyond_us, waited_ns = [], 0
+    for _ in range(5):
+        stub.queue(Status.BUSY, TRIES)
+        assert provider.call(target_range.addr, 4096).errno == errno.EBUSY
+        waited_before_ns, waited_ns = waited_ns, provider.debugfs.provider_counters().waited_ns
+        gaps = gaps_us(stub.log()[-TRIES:])
+        beyond_us.append((waited_ns - waited_before_ns) / 1000 - sum(gaps))
+    # A busy machine makes gaps longer than the sleeps in them, but not every time.
+    assert max(beyond_us) > 0
 
 
 # -- rule 5: the delay -------------------------------------------------------------
