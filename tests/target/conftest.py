@@ -95,8 +95,9 @@ def kernel_is_well(on_target, request):
 def planted_settings(on_target, monkeypatch):
     """Where the suite itself is scored: settings that firmware shall always have.
 
-    What a test does about the defect is the score; a test that cannot meet it, because
-    nothing reaches this firmware or because the test arms faults of its own, says nothing.
+    What a test makes of them is the score, on good firmware as well; a test that cannot
+    meet them, because nothing reaches this firmware or because the test arms faults of its
+    own, says nothing.
     """
     texts = os.environ.get("PYCTL_FIRMWARE", "").split(";")
     settings = parse_settings(text for text in texts if text)
@@ -117,8 +118,7 @@ def planted_settings(on_target, monkeypatch):
         pytest.skip("arms faults of its own")
 
     monkeypatch.setattr(Stub, "reset", reset_and_plant)
-    if any(setting.name == "fault" for setting in settings):
-        monkeypatch.setattr(Faults, "replace", replace)
+    monkeypatch.setattr(Faults, "replace", replace)
     debugfs = Debugfs(Host.this())
     try:
         plant(Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments))))
