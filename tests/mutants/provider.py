@@ -100,7 +100,7 @@ DEFECTS = {
     "does not call firmware at all": (
         MAIN,
         "\tret = smccc_cache_tries(cache, params);",
-        "\tret = 0;",
+        "\tret = params->size ? 0 : smccc_cache_tries(cache, params);",
     ),
     "last sleep doubled": (
         MAIN,
