@@ -252,6 +252,13 @@ def unloaded(provider, pyctl, pristine):
 
 
 @pytest.fixture
+def two_cpus(on_target):
+    """For tests that keep or single out one CPU, while another goes on."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two CPUs")
+
+
+@pytest.fixture
 def wait_until():
     """Wait for a condition, bounded; for what another process or CPU brings about."""
 

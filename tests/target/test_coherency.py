@@ -128,7 +128,7 @@ def test_a_single_bad_call_is_enough(coherency, stub):
     assert names == {"end of one line, start of the next"}
 
 
-def test_one_bad_cpu_is_seen_when_all_call(coherency, stub):
+def test_one_bad_cpu_is_seen_when_all_call(coherency, stub, two_cpus):
     arm(stub, "skip_last_line@cpu=1")
     os.sched_setaffinity(0, {0})
     single, _ = verdicts(coherency(callers=1))
@@ -189,7 +189,7 @@ def test_request_that_rides_on_an_older_operation_is_stale(coherency, stub, atte
     assert seen == {STALE}
 
 
-def test_second_request_gets_an_operation_of_its_own(host, debugfs, stub, provider):
+def test_second_request_gets_an_operation_of_its_own(host, debugfs, stub, provider, two_cpus):
     """The provider's promise, by firmware's own clock: it started after the first had ended."""
     window = choose_window(host, None, SIZE)
     with ModelObserver(debugfs, window.addr, window.size, 64) as observer:
@@ -210,7 +210,7 @@ def test_race_leaves_the_armed_faults_alone(coherency, stub):
     assert [armed.fault for armed in Faults(stub).armed()] == [before]
 
 
-def test_race_is_skipped_where_a_hold_is_armed_already(coherency, stub):
+def test_race_is_skipped_where_a_hold_is_armed_already(coherency, stub, two_cpus):
     arm(stub, "hold:1000")
     assert "can be held" in coherency()["under-flush race via memregion"].skipped
 

@@ -105,8 +105,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_firmware_fails_the_rule_that_it_breaks(check, name):
+def test_broken_firmware_fails_the_rule_that_it_breaks(check, name, request):
     settings, faults, expected = BROKEN[name]
+    if "cpu=1" in faults:
+        request.getfixturevalue("two_cpus")
     ended = check(settings, faults)
     assert results(ended, "fail") == expected
     assert ended.status == 1
