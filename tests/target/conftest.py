@@ -149,16 +149,19 @@ def debugfs(host):
 
 
 @pytest.fixture
-def pristine():
-    """Whether nobody has used this board before, and nobody will after this test.
-
-    Then there is nothing to put right before, and nothing to put back after it.
-    """
-    return "PYCTL_PRISTINE" in os.environ and "PYCTL_FIRMWARE" not in os.environ
+def disposable():
+    """Whether nobody will use this board after this test: then nothing is put back."""
+    return "PYCTL_PRISTINE" in os.environ
 
 
 @pytest.fixture
-def stub(debugfs, pristine):
+def pristine(disposable):
+    """Whether nobody has used this board before, either: then nothing is put right first."""
+    return disposable and "PYCTL_FIRMWARE" not in os.environ
+
+
+@pytest.fixture
+def stub(debugfs, disposable):
     """The virtual board's firmware, as configured at boot."""
     firmware = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
     try:
@@ -168,7 +171,7 @@ def stub(debugfs, pristine):
     # Loading the modules has left its records on a pristine board, too.
     firmware.reset()
     yield firmware
-    if not pristine:
+    if not disposable:
         firmware.reset()
 
 
@@ -219,7 +222,7 @@ class Provider:
 
 
 @pytest.fixture
-def provider(host, debugfs, stub, pristine):
+def provider(host, debugfs, stub, pristine, disposable):
     """Our provider on plain firmware; whatever the test does, it is there afterwards."""
     if not debugfs.info().framework:
         pytest.skip("this kernel has no cpu_cache_invalidate_memregion() (Linux 6.19)")
@@ -229,7 +232,7 @@ def provider(host, debugfs, stub, pristine):
     if not pristine or not debugfs.info().provider:
         ours.load()
     yield ours
-    if not pristine:
+    if not disposable:
         stub.reset()
         ours.unload()
         ours.try_load()
@@ -242,11 +245,11 @@ def pyctl(on_target):
 
 
 @pytest.fixture
-def unloaded(provider, pyctl, pristine):
+def unloaded(provider, pyctl, disposable):
     """A kernel without our modules; afterwards they are back, from the right build."""
     assert pyctl("unload").status == 0
     yield
-    if not pristine:
+    if not disposable:
         pyctl("unload")
         assert pyctl("load", "--raw").status == 0
 
