@@ -121,5 +121,42 @@ DEFECTS = {
         "\tif (conduit != SMCCC_CONDUIT_HVC)",
     ),
     "unsigned status": (SHARED, "\ts32 features_clean_inv;", "\tu32 features_clean_inv;"),
+    "size 0 is a success": (MAIN, "\t\treturn -EINVAL;", "\t\treturn 0;"),
+    "lock dropped between tries": (
+        MAIN,
+        "\tfsleep(cache->delay_us);\n",
+        "\tmutex_unlock(&cache->lock);\n\tfsleep(cache->delay_us);\n\tmutex_lock(&cache->lock);\n",
+    ),
+    "a signal ends the wait for the lock": (
+        MAIN,
+        "\tguard(mutex)(&cache->lock);\n",
+        "\tif (mutex_lock_interruptible(&cache->lock))\n\t\treturn -EINTR;\n"
+        "\tmutex_unlock(&cache->lock);\n\tguard(mutex)(&cache->lock);\n",
+    ),
+    "a sleep before the first try": (
+        MAIN,
+        "\tint ret;\n\n\tfor (try = 0;",
+        "\tint ret;\n\n\tfsleep(cache->delay_us);\n\tfor (try = 0;",
+    ),
+    "a sleep after a request that needs none": (
+        MAIN,
+        "\t\t\treturn ret;\n",
+        "\t\t\treturn fsleep(cache->delay_us), ret;\n",
+    ),
+    "attributes asked for with each request": (
+        MAIN,
+        "\tcount(&cache->counters.requests, 1);\n",
+        "\tmemregion_firmware_ask(&cache->fw);\n\tcount(&cache->counters.requests, 1);\n",
+    ),
+    "results taken for the next call's arguments": (
+        MAIN,
+        "\tstatus = smccc_status(&cache->result);\n",
+        "\tstatus = smccc_status(&cache->result);\n\tcache->args.a3 = cache->result.a3;\n",
+    ),
+    "whole of x2 taken for the latency": (
+        MAIN,
+        "smccc_cache_latency_us(cache));\n\n\tret",
+        "min(cache->fw.x[2], U32_MAX));\n\n\tret",
+    ),
     "x4 of ATTRIBUTES lost": (SHARED, "\tfw->x[4] = regs.a4;\n", ""),
 }

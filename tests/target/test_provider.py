@@ -7,10 +7,16 @@ SMCCC provider; its weaknesses are kept by default and pinned down here too.
 
 import errno
 import itertools
+import multiprocessing
+import os
+import signal
 import threading
+from pathlib import Path
 
 import pytest
 from statuses import Status
+
+from pyctl.faults import Faults, parse_faults
 
 pytestmark = pytest.mark.every_board
 
@@ -92,7 +98,24 @@ def test_firmware_sees_base_length_and_no_flags(provider, stub, target_range):
     [call] = stub.log()
     assert (call.fid, call.base, call.length, call.flags) == (CLEAN_INV, target_range.addr, size, 0)
     assert call.conduit == provider.debugfs.info().conduit
-    assert stub.get("other_conduit_calls") == 0
+
+
+def test_a_request_is_one_call_and_no_question(provider, stub, target_range):
+    """What firmware offers was asked once, when the provider was loaded."""
+    assert provider.call(target_range.addr, 4096, count=3).completed == 3
+    assert stub.get("clean_inv_calls") == 3
+    for others in ("arch_features", "attributes", "unknown", "other_conduit"):
+        assert stub.get(f"{others}_calls") == 0, others
+
+
+def test_what_firmware_leaves_in_registers_does_not_reach_the_next_call(
+    provider, stub, target_range
+):
+    Faults(stub).replace(parse_faults("clobber_x1_x3,clobber_x4_x17,x0_garbage"))
+    size = 0x2000
+    assert provider.call(target_range.addr, size, count=3).completed == 3
+    seen = {(call.fid, call.base, call.length, call.flags) for call in stub.log()}
+    assert seen == {(CLEAN_INV, target_range.addr, size, 0)}
 
 
 def test_base_and_length_are_not_rounded(provider, stub, target_range):
@@ -136,6 +159,46 @@ def test_one_request_keeps_firmware_to_itself_through_all_its_tries(
     assert sorted(set(seen)) == list(sizes)
     assert len(seen) == 5, "three BUSY tries and one success for one, one success for the other"
     assert seen in ([0x1000] * 4 + [0x2000], [0x2000] * 4 + [0x1000])
+
+
+NR_WRITE = 64
+"""Number of write() (include/uapi/asm-generic/unistd.h)."""
+
+
+def is_blocked_in_write(process):
+    """Whether a process waits inside the kernel for its write() to go on."""
+    number = Path(f"/proc/{process.pid}/syscall").read_text().split()[0]
+    return number == str(NR_WRITE)
+
+
+def test_a_signal_does_not_cut_a_request_short(
+    provider, stub, target_range, in_background, wait_until, two_cpus
+):
+    """Neither in the queue for firmware nor between its tries: a caller that got no answer
+    would take its range for invalidated, or never ask again."""
+    provider.load("duration_us=500000")
+    stub.queue(Status.SUCCESS)
+    stub.queue(Status.BUSY, 2)
+    answers = multiprocessing.get_context("fork").SimpleQueue()
+    handled = signal.signal(signal.SIGUSR1, lambda *_: None)
+
+    def ask(size):
+        os.sched_setaffinity(0, {1})
+        record = provider.call(target_range.addr, size)
+        answers.put((record.errno, record.completed))
+
+    try:
+        in_background(ask, 0x1000)
+        wait_until(lambda: stub.get("clean_inv_calls") == 1, "the first is in firmware")
+        second = in_background(ask, 0x2000)
+        wait_until(lambda: is_blocked_in_write(second), "the second waits for its turn")
+        os.kill(second.pid, signal.SIGUSR1)
+        wait_until(lambda: stub.get("clean_inv_calls") == 2, "the second is in firmware")
+        os.kill(second.pid, signal.SIGUSR1)
+        assert [answers.get(), answers.get()] == [(0, 1)] * 2
+    finally:
+        signal.signal(signal.SIGUSR1, handled)
+    assert [call.length for call in stub.log()] == [0x1000] + [0x2000] * 3
 
 
 # -- rule 3: statuses ---------------------------------------------------------
@@ -257,6 +320,15 @@ def test_the_delay_follows_from_rate_and_latency(provider):
         assert provider.debugfs.provider_attributes().delay_us == delay_us, settings
 
 
+def test_the_upper_half_of_x2_is_not_part_of_the_latency(provider, stub):
+    provider.unload()
+    Faults(stub).replace(parse_faults("attr_latency_us:0xffff_ffff_0000_0bb8"))
+    provider.load()
+    attributes = provider.debugfs.provider_attributes()
+    assert (attributes.latency_us, attributes.delay_us) == (3000, 3000)
+    assert provider.debugfs.discovery().latency_us == 3000
+
+
 @pytest.mark.timing
 def test_the_delay_lies_between_two_tries(provider, stub, target_range):
     for settings, delay_us in DELAYS_US:
@@ -292,6 +364,19 @@ def test_no_delay_is_longer_than_it_should_be(provider, stub, target_range):
     within = [gap for number, gap in enumerate(gaps, 1) if number % TRIES]
     assert min(within) < 1.6 * DELAY_CAP_US
     assert min(between_requests) < 1.8 * DELAY_CAP_US
+
+
+@pytest.mark.timing
+def test_a_request_that_ends_at_once_is_followed_by_no_delay(provider, stub, target_range):
+    """A busy machine may come late to the next request, but not to every one of them."""
+    provider.load(f"latency_us={DELAY_CAP_US}")
+    for status in [Status.SUCCESS, Status.INVALID_PARAMETER] * 8:
+        stub.queue(status)
+        provider.call(target_range.addr, 4096)
+    gaps = gaps_us(stub.log())
+    assert min(gaps[::2]) < DELAY_CAP_US, "after a success"
+    assert min(gaps[1::2]) < DELAY_CAP_US, "after a permanent error"
+    assert provider.debugfs.provider_counters().waited_ns == 0
 
 
 @pytest.mark.timing
