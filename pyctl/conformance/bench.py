@@ -42,8 +42,8 @@ PATIENCE_S = 2.5
 """What the calls of one rule may take, where they are slow or must be far apart."""
 
 
-REPEATS = 16
-"""Calls of a kind where one might differ from another."""
+REPEATS = 32
+"""Calls where one might differ from another."""
 
 
 class Lines(Protocol):
@@ -190,12 +190,12 @@ class Bench:
         """What one call takes: the worst that firmware advertises, or does when it is tried."""
         return max(self.latency_us / 1e6, self.loop(1).elapsed.max / 1e9, 1e-6)
 
-    def everywhere(self, *requests: RawRequest) -> list[RawRequest]:
-        """The requests on one CPU after the other, so often that a rare fault shows on few
-        CPUs, too.
+    def everywhere(self, *requests: RawRequest, times: int = REPEATS) -> list[RawRequest]:
+        """The requests on one CPU after the other, each ``times`` or more in all: a rare
+        fault shall show on few CPUs, too.
         """
         cpus = self.access.cpus
-        rounds = max(2, -(-REPEATS // len(cpus)))
+        rounds = -(-times // len(cpus))
         return [replace(one, cpu=cpu) for cpu in cpus for _ in range(rounds) for one in requests]
 
     @property

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pyctl.conformance.bench import DRY_RUN, PASSING, Bench, differing
+from pyctl.conformance.bench import DRY_RUN, PASSING, REPEATS, Bench, differing
 from pyctl.conformance.rule import (
     ATTRIBUTES_SECTION,
     CLEAN_INV_SECTION,
@@ -33,7 +33,7 @@ STORES = "stores to the first cache lines of the memory that is safe to target"
 
 def _repeated(bench: Bench) -> Outcome:
     bench.need_attributes()
-    bench.calls([ATTRIBUTES] * 32)
+    bench.calls([ATTRIBUTES] * REPEATS)
     first = bench.access.cpus[0]
     made = [call for call in _all_attributes(bench) if call.request.cpu == first]
     return _same(made, f"In {len(made)} calls on CPU {first}.")

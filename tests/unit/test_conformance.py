@@ -130,6 +130,32 @@ def ignores_dry_run_bit(firmware: FakeFirmware, request: RawRequest, x: list[int
         x[0] = -3 & MASK
 
 
+def on_hint(act: Callable[[list[int]], None], every: int) -> Tamper:
+    seen = 0
+
+    def tamper(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        nonlocal seen
+        if request.fid & SVE_HINT:
+            seen += 1
+            if seen % every == 0:
+                act(x)
+
+    return tamper
+
+
+def announce_alias_at_times() -> Tamper:
+    seen = 0
+
+    def tamper(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        nonlocal seen
+        if request.fid == FEATURES and request.x[0] == 0x8000_0005:
+            seen += 1
+            if seen % 5 == 0:
+                x[0] = 0
+
+    return tamper
+
+
 def only_first(act: Callable[[list[int]], None], fid: int) -> Tamper:
     done = False
 
@@ -173,7 +199,7 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         {"DISC-4"},
     ),
     "version changes": (
-        lambda: FakeFirmware(tamper=on(VERSION, returns(0x1_0001), every=5)),
+        lambda: FakeFirmware(tamper=on(VERSION, returns(0x1_0001), every=30)),
         {"DISC-5"},
     ),
     "version of one CPU": (
@@ -196,6 +222,14 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(fids=lambda f: OPERATION if f == 0x8000_0005 else f & ~SVE_HINT),
         {"FID-1"},
     ),
+    "an alias answered by one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(3, 0x8000_0006, returns(0))),
+        {"FID-1"},
+    ),
+    "an alias announced at times": (
+        lambda: FakeFirmware(tamper=announce_alias_at_times()),
+        {"FID-1"},
+    ),
     "high bits ignored": (lambda: FakeFirmware(fids=lambda f: f & 0xFF00_FFFF), {"FID-2"}),
     "bit 19 ignored": (
         lambda: FakeFirmware(fids=lambda f: f & ~SVE_HINT & ~(1 << 19)),
@@ -206,8 +240,16 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(fids=lambda f: f if f == OPERATION | SVE_HINT else f & ~SVE_HINT),
         {"FID-3"},
     ),
+    "hint refused at times": (
+        lambda: FakeFirmware(tamper=on_hint(returns(NOT_SUPPORTED), every=20)),
+        {"FID-3"},
+    ),
     "unknown ids succeed": (
         lambda: FakeFirmware(tamper=on((0x8000_0ABC, 0xC000_0ABC), returns(0))),
+        {"FID-4"},
+    ),
+    "an unknown id succeeds on one CPU": (
+        lambda: FakeFirmware(tamper=on_cpu(1, 0xC000_0F0F, returns(0))),
         {"FID-4"},
     ),
     "unknown ids are invalid": (
