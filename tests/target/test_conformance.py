@@ -91,7 +91,7 @@ BROKEN = {
     "global": ((), "attr_global:1", {"ATTR-3"}),
     "refused": ((), "status:NOT_SUPPORTED", {"FID-3", "CALL-1", "CALL-3"}),
     "refused-by-a-cpu": ((), "status:INVALID_PARAMETER@cpu=1", {"CALL-2", "CALL-3"}),
-    "refused-at-times": ((), "status:INVALID_PARAMETER@every=50", {"CALL-3"}),
+    "refused-at-times": ((), "status:INVALID_PARAMETER@every=200", {"CALL-3"}),
     "unknown-status": ((), "status:-77", {"CALL-1", "CALL-3", "STAT-1"}),
     "latency": (("latency_us=100",), "latency:20000", {"TIME-1"}),
     "latency-at-times": (("latency_us=100",), "latency:20000@every=8", {"TIME-1"}),
