@@ -182,15 +182,16 @@ def test_a_signal_does_not_cut_a_request_short(
     answers = multiprocessing.get_context("fork").SimpleQueue()
     handled = signal.signal(signal.SIGUSR1, lambda *_: None)
 
-    def ask(size):
-        os.sched_setaffinity(0, {1})
+    def ask(size, cpu):
+        # Not both on one: who has no CPU does not wait for the lock.
+        os.sched_setaffinity(0, {cpu})
         record = provider.call(target_range.addr, size)
         answers.put((record.errno, record.completed))
 
     try:
-        in_background(ask, 0x1000)
+        in_background(ask, 0x1000, 1)
         wait_until(lambda: stub.get("clean_inv_calls") == 1, "the first is in firmware")
-        second = in_background(ask, 0x2000)
+        second = in_background(ask, 0x2000, 0)
         wait_until(lambda: is_blocked_in_write(second), "the second waits for its turn")
         os.kill(second.pid, signal.SIGUSR1)
         wait_until(lambda: stub.get("clean_inv_calls") == 2, "the second is in firmware")
