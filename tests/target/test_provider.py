@@ -176,7 +176,7 @@ def test_a_signal_does_not_cut_a_request_short(
 ):
     """Neither in the queue for firmware nor between its tries: a caller that got no answer
     would take its range for invalidated, or never ask again."""
-    provider.load("duration_us=500000")
+    provider.load("duration_us=300000", f"latency_us={DELAY_CAP_US}")
     stub.queue(Status.SUCCESS)
     stub.queue(Status.BUSY, 2)
     answers = multiprocessing.get_context("fork").SimpleQueue()
@@ -194,7 +194,7 @@ def test_a_signal_does_not_cut_a_request_short(
         second = in_background(ask, 0x2000, 0)
         wait_until(lambda: is_blocked_in_write(second), "the second waits for its turn")
         os.kill(second.pid, signal.SIGUSR1)
-        wait_until(lambda: stub.get("clean_inv_calls") == 2, "the second is in firmware")
+        wait_until(lambda: stub.get("clean_inv_calls") > 1, "the second is at its tries")
         os.kill(second.pid, signal.SIGUSR1)
         assert [answers.get(), answers.get()] == [(0, 1)] * 2
     finally:
