@@ -135,10 +135,13 @@ def test_an_address_above_4_gib_is_not_cut(provider, stub):
 
 
 def test_size_0_is_einval_and_firmware_is_not_called(provider, stub, target_range):
+    provider.load()
     record = provider.call(target_range.addr, 0)
     assert record.errno == errno.EINVAL
     assert record.completed == 0
     assert stub.log() == []
+    counters = provider.debugfs.provider_counters()
+    assert (counters.requests, counters.calls, counters.errors) == (1, 0, 1)
 
 
 def test_one_request_keeps_firmware_to_itself_through_all_its_tries(
