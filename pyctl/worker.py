@@ -27,6 +27,9 @@ _NUDGE_S = 0.1
 """Between two signals: one that arrives just before the system call stops nothing."""
 _PATIENCE = 2
 """More presses of Ctrl-C than this mean: do not wait for the call any longer."""
+_REAP_S = 1.0
+"""How long a child that was killed may take to end before it counts as stuck."""
+_LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _ERROR = b"E"
 _ANSWER = b"A"
@@ -85,7 +88,7 @@ def _child(job: Callable[[], bytes], sender: int, parent: int, cpus: set[int]) -
     status = 1
     try:
         # A parent that is killed must not leave its request running.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if cpus:
             os.sched_setaffinity(0, cpus)
         if os.getppid() == parent:
@@ -154,8 +157,9 @@ def _unpack(data: bytes) -> bytes:
 
 def _reap(child: int) -> None:
     """Collect the child if it is gone; one that is stuck in firmware cannot be waited for."""
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return
-        time.sleep(0.01)
+    end = os.pidfd_open(child)
+    try:
+        if select.select([end], [], [], _REAP_S)[0]:
+            os.waitpid(child, 0)
+    finally:
+        os.close(end)
