@@ -8,9 +8,11 @@ archive that the agent unpacks, so that a change of them needs no new boot.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
+from pyctl.errors import NotReady
 from pyctl.vm.cache import Cache, Entry, Tree, digest
 from pyctl.vm.process import run
 from pyctl.vm.roots import COMPILER, Kernel, Roots, make_cpio, release_order
@@ -159,6 +161,7 @@ class Builder:
             top = work / "root"
             tree.write(top / GUEST_TOP)
             self.roots.compile_python(top, [str(GUEST_TOP)])
+            self._compile_tests(top / GUEST_TOP)
             shutil.copytree(modules.path, top / GUEST_TOP / "modules", ignore=_no_manifest)
             if kernel.headers is not None:
                 config = kernel.headers / str(kernel.kdir).lstrip("/") / ".config"
@@ -168,6 +171,28 @@ class Builder:
             shutil.rmtree(top)
 
         return self.cache.get("project", key, "the project's files for the guest", make)
+
+    def _compile_tests(self, project: Path) -> None:
+        """Add the target tests as bytecode with pytest's assertions in it.
+
+        Pytest makes it when it collects tests, which on a board takes seconds for every
+        kind of board, and uses it for the very same file only: same path, time and size.
+        """
+        with self.roots.build_root() as top:
+            inside = top / GUEST_TOP
+            shutil.copytree(project, inside)
+            script = (
+                f"cd /{GUEST_TOP} && python3 -m pytest --collect-only -qq -p no:cacheprovider"
+                " --target=local --rootdir=. tests/target"
+            )
+            # Tests that cannot be collected are for the board to report.
+            with contextlib.suppress(NotReady):
+                run(
+                    ["chroot", top, "/usr/bin/env", "-i", f"PATH={_TOOLS}", "sh", "-c", script],
+                    what="collect the target tests",
+                )
+            for made in inside.rglob("*-pytest-*.pyc"):
+                shutil.copy2(made, project / made.relative_to(inside))
 
 
 def _no_manifest(_directory: str, names: list[str]) -> list[str]:

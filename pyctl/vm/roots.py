@@ -51,6 +51,11 @@ TOOLCHAIN_PACKAGES = (
     "pahole",
     "python3-minimal",
     "libpython3-stdlib",
+    # What the target tests import while they are collected.
+    "python3-click",
+    "python3-psutil",
+    "python3-pyudev",
+    "python3-pytest",
 )
 # What the three take together while they are made.
 _NEEDED_BYTES = 1 << 30
