@@ -203,7 +203,7 @@ class Roots:
         return digest(SUITE, TOOLCHAIN_PACKAGES, host_arch())
 
     def toolchain(self) -> Entry:
-        """Return the entry whose ``root`` holds the cross compiler and make."""
+        """Return the entry whose ``root`` holds the cross compiler, make and pytest."""
         return self.cache.get(
             "toolchain",
             self.toolchain_key(),
