@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""scripts/mutants: what it makes of the runs of the suite, for that is the project's score."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyctl.faults import parse_faults
+
+TOP = Path(__file__).resolve().parents[2]
+BROKEN = "broken"
+
+
+@pytest.fixture(scope="module")
+def mutants() -> Iterator[Any]:
+    """The script as a module."""
+    name = "mutants_script"
+    spec = spec_from_loader(name, SourceFileLoader(name, str(TOP / "scripts/mutants")))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    path = list(sys.path)
+    # Its data classes look for their module.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+    sys.path[:] = path
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "failed", "is_broken"),
+    [
+        ("12 passed in 3 s", 0, None, False),
+        ("FAILED tests/a.py::b - assert 1\n1 failed, 3 passed", 1, "tests/a.py::b", False),
+        ("ERROR tests/a.py::b - the board was lost\n1 error", 1, "tests/a.py::b", False),
+        ("12 skipped in 3 s", 0, None, True),
+        ("no tests ran", 5, None, True),
+        ("1 failed", 1, None, True),
+        ("INTERNALERROR", 3, None, True),
+        ("FAILED tests/a.py::b\n!!! KeyboardInterrupt !!!", 2, "tests/a.py::b", True),
+        ("ERROR tests/a.py::b - could not build the modules", 1, "tests/a.py::b", True),
+    ],
+)
+def test_only_a_run_in_which_tests_ran_says_something(
+    mutants: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    printed: str,
+    status: int,
+    failed: str | None,
+    is_broken: bool,
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ncat << END\n{printed}\nEND\nexit {status}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(mutants, "PYTHON", python)
+    run = mutants.suite("a run", tmp_path, "@hvc-1cpu", "")
+    assert (run.failed, bool(run.broken)) == (failed, is_broken)
+    assert run.missed == (failed is None and not is_broken)
+
+
+def test_a_run_without_end_says_nothing(
+    mutants: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 100\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(mutants, "PYTHON", python)
+    monkeypatch.setattr(mutants, "RUN_TIMEOUT_S", 0.2)
+    assert mutants.suite("a run", tmp_path, "@hvc-1cpu", "").broken == "the run did not end"
+
+
+def looks(mutants: Any, monkeypatch: pytest.MonkeyPatch, answers: list[str | None]) -> list[Any]:
+    """Let each look at a defect find the next of these; give what was looked at."""
+    seen: list[Any] = []
+
+    def suite(
+        name: str, top: Path, board: str, settings: str, *options: str, tests: tuple[str, ...]
+    ) -> Any:
+        found = answers[len(seen)]
+        seen.append((options[2], tests))
+        if found == BROKEN:
+            return mutants.Run(name, "a", 1.0, BROKEN)
+        return mutants.Run(name, found, 1.0)
+
+    monkeypatch.setattr(mutants, "suite", suite)
+    return seen
+
+
+def test_a_defect_that_can_be_seen_is_caught_by_one_look(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = looks(mutants, monkeypatch, ["a"])
+    assert mutants.catch("a defect", TOP, "", ()).failed == "a"
+    assert len(seen) == 1
+
+
+def test_a_defect_of_time_is_caught_ten_times_by_one_test(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = looks(mutants, monkeypatch, [None] + ["a"] * 10)
+    run = mutants.catch("a defect", TOP, "", ())
+    assert (run.failed, run.seconds) == ("a", 11.0)
+    assert seen == [
+        ("not timing", mutants.SUITE),
+        ("timing", mutants.SUITE),
+        *[("timing", ("a",))] * 9,
+    ]
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 9])
+def test_a_defect_of_time_that_is_not_always_caught_is_missed(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    looks(mutants, monkeypatch, [None] + ["a"] * rounds + [None, None])
+    assert mutants.catch("a defect", TOP, "", ()).missed
+
+
+def test_a_look_that_was_broken_is_not_a_catch(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks(mutants, monkeypatch, [None, "a", BROKEN])
+    run = mutants.catch("a defect", TOP, "", ())
+    assert run.broken
+    assert not run.missed
+
+
+def outcome(mutants: Any, failed: str | None, broken: str = "") -> tuple[Callable[..., Any], None]:
+    return lambda name, _what: mutants.Run(name, failed, 1.0, broken), None
+
+
+def test_the_score_counts_catches_and_alarms(
+    mutants: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {
+        "firmware: a": outcome(mutants, "test"),
+        "provider: b": outcome(mutants, "test"),
+        "clean: c": outcome(mutants, None),
+    }
+    assert mutants.score(good, 2) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "caught 2/2, false alarms 0/1"
+    assert mutants.score(good | {"provider: d": outcome(mutants, None)}, 2) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "caught 2/3, false alarms 0/1"
+    assert mutants.score(good | {"clean: d": outcome(mutants, "test")}, 2) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "caught 2/2, false alarms 1/2"
+    assert mutants.score(good | {"clean: d": outcome(mutants, None, "why")}, 2) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "caught 2/2, false alarms 0/1",
+        "1 runs say nothing",
+    ]
+
+
+def test_an_interrupted_score_is_none(mutants: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = []
+
+    def interrupted(name: str, _what: object) -> None:
+        begun.append(name)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.1)
+
+    wanted = {"firmware: a": outcome(mutants, "test")}
+    wanted |= {f"firmware: {n}": (interrupted, None) for n in range(100)}
+    with pytest.raises(KeyboardInterrupt):
+        mutants.score(wanted, 1)
+    printed = capsys.readouterr().out
+    assert "caught" not in printed
+    assert "of 101 runs: this is no score" in printed
+    assert len(begun) < 100
+
+
+def test_every_defect_still_fits(mutants: Any) -> None:
+    for name, script in mutants.firmware.DEFECTS.items():
+        assert parse_faults(script), name
+    for name, (path, old, new) in mutants.provider.DEFECTS.items():
+        assert (TOP / path).read_text().count(old) == 1, name
+        assert old != new, name
+    scripts = mutants.firmware.DEFECTS.values()
+    assert len(set(scripts)) == len(scripts)
+    edits = mutants.provider.DEFECTS.values()
+    assert len(set(edits)) == len(edits)
+
+
+def test_a_sample_is_fixed_and_has_defects_of_both_kinds(mutants: Any) -> None:
+    names = list(mutants.jobs(argparse.Namespace(sample=6, words=[])))
+    assert names == list(mutants.jobs(argparse.Namespace(sample=6, words=[])))
+    assert {name.partition(":")[0] for name in names} == {"firmware", "provider"}
+
+
+def test_the_whole_score_has_clean_runs_of_every_kind(mutants: Any) -> None:
+    wanted = mutants.jobs(argparse.Namespace(sample=None, words=[]))
+    kinds = {name.rpartition(" ")[0] for name in wanted if name.startswith("clean:")}
+    assert len(kinds) == 8
+    assert sum(name.startswith("clean:") for name in wanted) >= 20
+    defects = len(mutants.firmware.DEFECTS) + len(mutants.provider.DEFECTS)
+    assert len(wanted) == defects + 24
+    picked = mutants.jobs(argparse.Namespace(sample=None, words=["clean: @smc"]))
+    assert len(picked) == 12
