@@ -44,8 +44,8 @@ struct smccc_cache_counters {
  * @cci: what the framework knows of us; first, because it frees the whole by it
  * @lock: held from the first try of a request to its last, so that firmware never
  *	  sees two of our requests interleaved; protects @args, @result and @counters.
- *	  Taken inside the
- *	  framework's list lock (read side), and nothing is taken inside it.
+ *	  Taken inside the framework's list lock (read side), and nothing is taken
+ *	  inside it.
  * @args: registers of the next call; function id and flags never change
  * @result: registers of the last call. Here and not on the stack, where setting them
  *	    to zero would cost each call more than the lock does.

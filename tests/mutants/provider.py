@@ -32,6 +32,11 @@ DEFECTS = {
         "\t\tif (try + 1 < SMCCC_CACHE_TRIES)\n\t\t\tsmccc_cache_wait(cache);\n",
     ),
     "sleep doubled": (MAIN, "\tfsleep(cache->delay_us);\n", "\tfsleep(cache->delay_us * 2);\n"),
+    "short sleeps counted in ticks": (
+        MAIN,
+        "\tfsleep(cache->delay_us);\n",
+        "\tmsleep(DIV_ROUND_UP(cache->delay_us, 1000));\n",
+    ),
     "final errno is success": (MAIN, "\treturn -EBUSY;\n}", "\treturn 0;\n}"),
     "final errno is EAGAIN": (MAIN, "\treturn -EBUSY;\n}", "\treturn -EAGAIN;\n}"),
     "delay not capped": (
@@ -69,6 +74,16 @@ DEFECTS = {
         SHARED,
         "fw->asked_attributes && fw->status == SMCCC_RET_SUCCESS",
         "fw->asked_attributes",
+    ),
+    "registers with attributes of an unknown status": (
+        SHARED,
+        "fw->asked_attributes && fw->status == SMCCC_RET_SUCCESS",
+        "fw->asked_attributes && fw->status >= 0",
+    ),
+    "a positive answer of ARCH_FEATURES taken for a refusal": (
+        SHARED,
+        "fw->features_clean_inv >= 0 &&",
+        "fw->features_clean_inv == 0 &&",
     ),
     "dry run instead of the operation": (
         MAIN,

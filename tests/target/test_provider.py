@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import statistics
 import threading
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_nothing_registers_without_firmware_support(provider, stub):
         "attributes_status=NOT_SUPPORTED",
         "attributes_status=BUSY",
         "attributes_status=-77",
+        "attributes_status=1",
     ):
         stub.reset()
         provider.unload()
@@ -56,6 +58,13 @@ def test_nothing_registers_without_firmware_support(provider, stub):
         assert "No such device" in provider.try_load(), setting
         assert not provider.debugfs.info().provider, setting
         assert stub.get("clean_inv_calls") == 0, setting
+
+
+def test_any_answer_that_is_not_negative_announces_a_function(provider, stub):
+    provider.unload()
+    Faults(stub).replace(parse_faults("features_clean_inv:1,features_attributes:0x7fff_ffff"))
+    assert provider.try_load() is None
+    assert provider.debugfs.info().provider
 
 
 def test_discovery_asks_for_both_functions_and_the_attributes_once(provider, stub):
@@ -365,6 +374,10 @@ def test_no_delay_is_longer_than_it_should_be(provider, stub, target_range):
     assert min(within_us) < 1.6 * SHORT_US
     _, between_requests_us = all_gaps_us(provider, stub, target_range, LONG_US)
     assert min(between_requests_us) < 1.8 * LONG_US
+    # A delay that is much shorter than a tick is not made one of a tick, which is 1 ms or more.
+    # The median, for of several ticks that come at once all but the first seem short.
+    briefly_us, _ = all_gaps_us(provider, stub, target_range, 1)
+    assert statistics.median(briefly_us) < 1000
 
 
 def all_gaps_us(provider, stub, target_range, delay_us):
