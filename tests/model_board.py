@@ -8,11 +8,11 @@ the answer is a line too: what CPU and device see after each operation.
 import json
 import sys
 
-from pyctl.debugfs import Debugfs
-from pyctl.faults import Faults, parse_faults
-from pyctl.firmware import Stub, parse_setting
-from pyctl.host import Host
-from pyctl.observers import ModelObserver
+from pyctl.firmware.client import Stub, parse_setting
+from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.observers import ModelObserver
+from pyctl.target.system import Host
 
 CLEAN_INV = 0xC000_0005
 

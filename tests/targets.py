@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from pyctl.errors import NotReady, OperationFailed, TargetLost
-from pyctl.firmware import parse_settings
+from pyctl.firmware.client import parse_settings
 
 # The command of ``warm``, and what a shell says of one that is not there.
 COMMAND = "pytest-item"
@@ -69,8 +69,8 @@ class VmTarget:
 
     def __init__(self, say, usual=None):
         """``usual`` is the board, as in EVERY_BOARD, of tests that ask for none."""
+        from pyctl.cache import Cache
         from pyctl.vm.board import BoardFactory
-        from pyctl.vm.cache import Cache
 
         self.usual = usual or {}
         self.factory = BoardFactory(Cache(say=say))

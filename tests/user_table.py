@@ -12,12 +12,12 @@ import contextlib
 import io
 import json
 
-from pyctl import regions
 from pyctl.cli.main import main
-from pyctl.debugfs import Debugfs
-from pyctl.firmware import Stub
-from pyctl.host import Host
+from pyctl.firmware.client import Stub
 from pyctl.smccc import STATUS_NAMES
+from pyctl.target import regions
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.system import Host
 
 # More tries than the provider makes.
 ALWAYS = 100

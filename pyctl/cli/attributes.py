@@ -6,12 +6,12 @@ from __future__ import annotations
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session
-from pyctl.debugfs import Debugfs
-from pyctl.doctor import missing_function
 from pyctl.errors import NotReady
-from pyctl.model import Discovery, ProviderAttributes, size_text
-from pyctl.provider import find_provider
 from pyctl.smccc import status_name, version_text
+from pyctl.target.answers import Discovery, ProviderAttributes, size_text
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.doctor import missing_function
+from pyctl.target.provider import find_provider
 
 SHAPE = {
     "smccc_version": None,

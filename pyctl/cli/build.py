@@ -43,8 +43,8 @@ def build(
       pyctl build
       pyctl build --kdir ~/linux --make-arg ARCH=arm64 --make-arg CROSS_COMPILE=aarch64-linux-gnu-
     """
-    from pyctl.source import build as build_modules
-    from pyctl.source import kernel_release
+    from pyctl.target.source import build as build_modules
+    from pyctl.target.source import kernel_release
 
     headers = kdir or session.host.headers
     session.answer["kernel"] = kernel_release(headers)

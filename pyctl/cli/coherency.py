@@ -12,10 +12,10 @@ from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_se
 from pyctl.coherency.cases import CaseResult
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, BadLine
 from pyctl.coherency.run import Plan, Report, check_plan, choose_observer, choose_window, execute
-from pyctl.debugfs import Debugfs
 from pyctl.errors import OperationFailed
-from pyctl.invalidate import check_timeout
-from pyctl.model import size_text
+from pyctl.target.answers import size_text
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.invalidate import check_timeout
 
 SHAPE: dict[str, Any] = {
     "observer": None,

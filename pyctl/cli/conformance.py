@@ -59,11 +59,11 @@ def conformance(ctx: click.Context, session: Session, risky: bool, ledger: Path 
 
 
 def _run(session: Session, risky: bool, ledger: Path | None) -> None:
+    from pyctl.conformance.access import Machine
     from pyctl.conformance.identity import identify
     from pyctl.conformance.ledger import write
-    from pyctl.conformance.machine import Machine
     from pyctl.conformance.run import RULES, Report
-    from pyctl.debugfs import Debugfs
+    from pyctl.target.debugfs import Debugfs
 
     info = Debugfs(session.host).info()
     report = Report(Machine(session.host, info), risky)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session
-from pyctl.doctor import MISSING, OK, examine, is_ready
 from pyctl.errors import NotReady
+from pyctl.target.doctor import MISSING, OK, examine, is_ready
 
 
 @click.command(short_help="Check each prerequisite and say how to fix it.")

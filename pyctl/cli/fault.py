@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from pyctl.cli.params import Number, Session, json_option, pass_session
-from pyctl.debugfs import Debugfs
 from pyctl.errors import UsageError
-from pyctl.faults import KINDS, SLOTS, ArmedFault, Faults, parse_faults
-from pyctl.firmware import Stub
+from pyctl.firmware.client import Stub
+from pyctl.firmware.faults import KINDS, SLOTS, ArmedFault, Faults, parse_faults
+from pyctl.target.debugfs import Debugfs
 
 LIST_SHAPE: dict[str, Any] = {"kinds": []}
 SHOW_SHAPE: dict[str, Any] = {"faults": []}

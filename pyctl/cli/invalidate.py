@@ -8,10 +8,10 @@ import os
 import click
 
 from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
-from pyctl.invalidate import Result, check_chain, check_request, check_timeout, run
-from pyctl.model import Elapsed, FirmwareCalls, Request, errno_name, size_text
-from pyctl.provider import find_provider
 from pyctl.smccc import status_name
+from pyctl.target.answers import Elapsed, FirmwareCalls, Request, errno_name, size_text
+from pyctl.target.invalidate import Result, check_chain, check_request, check_timeout, run
+from pyctl.target.provider import find_provider
 
 SHAPE = {
     "addr": None,

@@ -42,9 +42,9 @@ def load(session: Session, provider: str, raw: bool, directory: Path | None) -> 
       pyctl load --provider none
       pyctl load --raw --modules ./built
     """
-    from pyctl.debugfs import Debugfs
-    from pyctl.kmod import load as load_modules
-    from pyctl.provider import find_provider
+    from pyctl.target.debugfs import Debugfs
+    from pyctl.target.kmod import load as load_modules
+    from pyctl.target.provider import find_provider
 
     changes = load_modules(session.host, provider, raw, directory)
     session.answer["modules"] = [change.as_json() for change in changes]

@@ -22,7 +22,7 @@ from pyctl.cli.params import Session, json_shape_of
 from pyctl.errors import PyctlError, TargetLost, UsageError
 
 if TYPE_CHECKING:
-    from pyctl.host import Host
+    from pyctl.target.system import Host
 
 INTERRUPTED = 130
 

@@ -17,7 +17,7 @@ import click
 from pyctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from pyctl.host import Host
+    from pyctl.target.system import Host
 
     NumberBase = click.ParamType[int, str]
 else:
@@ -39,7 +39,7 @@ class Session:
     def host(self) -> Host:
         """The machine; the one we run on unless a test says otherwise."""
         if self._host is None:
-            from pyctl.host import Host
+            from pyctl.target.system import Host
 
             self._host = Host.this()
         return self._host
@@ -126,7 +126,7 @@ pass_session: Callable[[Callable[..., Any]], Callable[..., Any]] = click.make_pa
 
 
 class Number(NumberBase):
-    """A count, size or address as ``pyctl.model.parse_number`` reads it."""
+    """A count, size or address as ``pyctl.target.answers.parse_number`` reads it."""
 
     def __init__(self, name: str, minimum: int = 0) -> None:
         self.name = name
@@ -134,7 +134,7 @@ class Number(NumberBase):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number, or click's usage error with our sentence."""
-        from pyctl.model import parse_number
+        from pyctl.target.answers import parse_number
 
         if isinstance(value, int):
             return value

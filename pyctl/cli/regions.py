@@ -6,9 +6,9 @@ from __future__ import annotations
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session
-from pyctl.model import size_text
-from pyctl.regions import DEVICE_KIND
-from pyctl.regions import regions as find_regions
+from pyctl.target.answers import size_text
+from pyctl.target.regions import DEVICE_KIND
+from pyctl.target.regions import regions as find_regions
 
 
 @click.command(short_help="List physical ranges, safe to target or not.")

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session
-from pyctl.debugfs import TEST_MODULE, Debugfs
 from pyctl.errors import NotReady
-from pyctl.modinfo import MODULES, LoadedModule, find_file
-from pyctl.provider import find_provider
 from pyctl.smccc import status_name
+from pyctl.target.debugfs import TEST_MODULE, Debugfs
+from pyctl.target.modinfo import MODULES, LoadedModule, find_file
+from pyctl.target.provider import find_provider
 
 SHAPE: dict[str, Any] = {
     "modules": [],

@@ -20,7 +20,7 @@ def unload(session: Session) -> None:
     Example:
       pyctl unload
     """
-    from pyctl.kmod import unload as unload_modules
+    from pyctl.target.kmod import unload as unload_modules
 
     changes = unload_modules(session.host)
     session.answer["modules"] = [change.as_json() for change in changes]

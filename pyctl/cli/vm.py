@@ -26,8 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _show_settings(ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Any:
     if "help" not in values:
         return values
-    from pyctl.faults import KINDS
-    from pyctl.firmware import SETTINGS
+    from pyctl.firmware.client import SETTINGS
+    from pyctl.firmware.faults import KINDS
 
     rows = [(setting.usage, setting.help) for setting in SETTINGS]
     rows += [("", ""), ("Kinds of faults:", ""), *((kind.usage, kind.help) for kind in KINDS)]
@@ -98,7 +98,7 @@ def board_options(command: F) -> F:
 
 
 def _spec(options: dict[str, Any]) -> Spec:
-    from pyctl.firmware import parse_settings
+    from pyctl.firmware.client import parse_settings
     from pyctl.vm.machine import Spec
 
     return Spec(
@@ -117,8 +117,8 @@ def _spec(options: dict[str, Any]) -> Spec:
 
 
 def _factory(session: Session) -> BoardFactory:
+    from pyctl.cache import Cache
     from pyctl.vm.board import BoardFactory
-    from pyctl.vm.cache import Cache
 
     return BoardFactory(Cache(say=lambda text: session.note(f"pyctl vm: {text}")))
 
@@ -300,8 +300,8 @@ INFO_SHAPE: dict[str, Any] = {
 @pass_session
 def info(session: Session) -> None:
     """Show QEMU, the cache's entries with size and age, and every package's version."""
+    from pyctl.cache import Cache
     from pyctl.errors import NotReady
-    from pyctl.vm.cache import Cache
     from pyctl.vm.machine import QEMU, Qemu
 
     cache = Cache()
@@ -347,7 +347,7 @@ def clean(session: Session) -> None:
 
     Newer kernels are looked for only then. Running boards are not disturbed.
     """
-    from pyctl.vm.cache import Cache
+    from pyctl.cache import Cache
 
     cache = Cache()
     entries = cache.entries()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pyctl.coherency.lines import Count
 from pyctl.coherency.stage import Call, Stage
 from pyctl.errors import UsageError
-from pyctl.model import Range
-from pyctl.observers import Observer
+from pyctl.target.answers import Range
+from pyctl.target.observers import Observer
 
 PARITIES = (0, 1)
 MIN_LINES = 16

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from pyctl.coherency.cases import PARITIES, CaseResult
 from pyctl.coherency.stage import Stage
-from pyctl.debugfs import Debugfs
 from pyctl.errors import OperationFailed, PyctlError, TargetLost, UsageError
-from pyctl.faults import Faults, parse_faults
-from pyctl.model import Range, Request, errno_name
-from pyctl.observers import ModelObserver, Observer
+from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.target.answers import Range, Request, errno_name
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.observers import ModelObserver, Observer
 
 # Far more than the second caller needs to ask, and less than what makes the
 # kernel complain about the CPU that it does not hear of.

@@ -11,15 +11,15 @@ from pyctl.coherency.cases import CaseResult, check_window, run_single, single_c
 from pyctl.coherency.lines import VERDICTS, BadLine
 from pyctl.coherency.race import race_case, run_race
 from pyctl.coherency.threads import callers_case, cpu_cases, run_callers, run_from_cpu
-from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, UsageError
-from pyctl.firmware import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT, Stub
-from pyctl.host import Host
-from pyctl.invalidate import Result, prepare, run
-from pyctl.model import Info, Range, Request
-from pyctl.observers import AliasObserver, ModelObserver, Observer
-from pyctl.provider import Provider
-from pyctl.regions import regions
+from pyctl.firmware.client import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT, Stub
+from pyctl.target.answers import Info, Range, Request
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.invalidate import Result, prepare, run
+from pyctl.target.observers import AliasObserver, ModelObserver, Observer
+from pyctl.target.provider import Provider
+from pyctl.target.regions import regions
+from pyctl.target.system import Host
 
 DEFAULT_SIZE = 256 * 1024
 

@@ -19,8 +19,8 @@ from pyctl.coherency.lines import (
     judge,
     lines_of,
 )
-from pyctl.model import Range
-from pyctl.observers import Observer
+from pyctl.target.answers import Range
+from pyctl.target.observers import Observer
 
 Call = Callable[[Range], None]
 """Cleans and invalidates a range, or raises what came instead."""

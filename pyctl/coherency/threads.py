@@ -18,8 +18,8 @@ from pyctl.coherency.cases import MIN_LINES, PARITIES, CaseResult, hash_of
 from pyctl.coherency.lines import Count
 from pyctl.coherency.stage import Call, Stage
 from pyctl.errors import OperationFailed, PyctlError, TargetLost
-from pyctl.model import Range
-from pyctl.observers import Observer
+from pyctl.target.answers import Range
+from pyctl.target.observers import Observer
 
 READY_TIMEOUT_S = 60.0
 _Answer = Count | PyctlError

@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Protocol
 
 from pyctl.conformance.rule import Blocked, Call, NotRun
-from pyctl.model import Range, RawRequest, Record, Request
 from pyctl.smccc import (
     ARCH_FEATURES,
     BUSY,
@@ -26,6 +25,7 @@ from pyctl.smccc import (
     SMCCC_VERSION,
     VERSION_WITH_FEATURES,
 )
+from pyctl.target.answers import Range, RawRequest, Record, Request
 
 PSCI_FEATURES = 0x8400_000A
 """DEN0022: says whether SMCCC_VERSION may be called."""
@@ -60,7 +60,7 @@ class Lines(Protocol):
 
 
 class Access(Protocol):
-    """The machine as the bench sees it; see ``pyctl.conformance.machine``."""
+    """The machine as the bench sees it; see ``pyctl.conformance.access``."""
 
     conduit: str
     cpus: list[int]

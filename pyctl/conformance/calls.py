@@ -21,8 +21,8 @@ from pyctl.conformance.rule import (
     observed,
     passed,
 )
-from pyctl.model import RawRequest, errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES, NOT_REQUIRED, status_name
+from pyctl.target.answers import RawRequest, errno_name
 
 ATTRIBUTES = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES)
 CALLS_AT_ONCE = 256

@@ -18,7 +18,6 @@ from pyctl.conformance.rule import (
     failed,
     passed,
 )
-from pyctl.model import RawRequest
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,
@@ -29,6 +28,7 @@ from pyctl.smccc import (
     status_name,
     version_text,
 )
+from pyctl.target.answers import RawRequest
 
 SMC64 = 1 << 30
 SVE_HINT = 1 << 16

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyctl import __version__
-from pyctl.host import Host
-from pyctl.model import Info
 from pyctl.smccc import version_text
+from pyctl.target.answers import Info
+from pyctl.target.system import Host
 
 _BIOS = ("sys_vendor", "product_name", "bios_vendor", "bios_version", "bios_date")
 _SOC = ("machine", "family", "soc_id", "revision")

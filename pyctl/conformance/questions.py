@@ -22,8 +22,8 @@ from pyctl.conformance.rule import (
     observed,
 )
 from pyctl.conformance.timing import burst_calls
-from pyctl.model import RawRequest, errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION, NOT_REQUIRED, RATE_LIMITED, status_name
+from pyctl.target.answers import RawRequest, errno_name
 
 ALL = (1 << 64) - 1
 RESERVED_FLAGS = (1 << 1, 1 << 31, 1 << 63)

@@ -19,7 +19,6 @@ from pyctl.conformance.rule import (
     observed,
     passed,
 )
-from pyctl.model import RawRequest
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,
@@ -29,6 +28,7 @@ from pyctl.smccc import (
     VERSION_WITH_FEATURES,
     signed32,
 )
+from pyctl.target.answers import RawRequest
 
 OWNER_AND_NUMBER = 0x3F00_FFFF
 VECTOR_ROUNDS = 8

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyctl.model import RawRequest
 from pyctl.smccc import signed32, status_name
+from pyctl.target.answers import RawRequest
 
 if TYPE_CHECKING:
     from pyctl.conformance.bench import Bench

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import TargetLost
-from pyctl.firmware import boot_blob
+from pyctl.firmware.client import boot_blob
 from pyctl.vm import channel
 from pyctl.vm.build import Builder
-from pyctl.vm.cache import Cache, Entry, digest
 from pyctl.vm.channel import Frame
 from pyctl.vm.machine import (
     Machine,

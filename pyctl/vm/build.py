@@ -12,8 +12,8 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from pyctl.cache import Cache, Entry, Tree, digest
 from pyctl.errors import NotReady
-from pyctl.vm.cache import Cache, Entry, Tree, digest
 from pyctl.vm.process import run
 from pyctl.vm.roots import COMPILER, Kernel, Roots, make_cpio, release_order
 

@@ -13,8 +13,8 @@ import tarfile
 from pathlib import Path, PurePath
 from typing import Any
 
+from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import NotReady, PyctlError
-from pyctl.vm.cache import Cache, Entry, digest
 from pyctl.vm.debian import SUITE, Apt, host_mirror
 from pyctl.vm.process import need_tool, run
 from pyctl.vm.roots import release_order

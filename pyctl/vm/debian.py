@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from pyctl.cache import Cache, digest
 from pyctl.errors import NotReady
-from pyctl.vm.cache import Cache, digest
 from pyctl.vm.process import need_tool, run
 
 SUITE = "trixie"

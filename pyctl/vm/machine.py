@@ -19,10 +19,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyctl.cache import digest
 from pyctl.errors import NotReady, UsageError
-from pyctl.firmware import Setting, boot_blob
+from pyctl.firmware.client import Setting, boot_blob
 from pyctl.vm import devicetree
-from pyctl.vm.cache import digest
 from pyctl.vm.channel import PORT_NAME
 from pyctl.vm.devicetree import CONFIG_ADDR, DTB_ADDR, INITRD_ADDR, KERNEL_ADDR, Layout
 from pyctl.vm.process import die_with_parent, need_tool, run

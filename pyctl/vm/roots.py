@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyctl.cache import Cache, Entry, digest, file_digest
 from pyctl.errors import NotReady, UsageError
-from pyctl.vm.cache import Cache, Entry, digest, file_digest
 from pyctl.vm.debian import BOARD_ARCH, SUITE, Apt, host_arch, host_mirror
 from pyctl.vm.process import need_tool, run
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 from runner import Pyctl
 
-from pyctl import regions
-from pyctl.debugfs import Debugfs, exchange
 from pyctl.errors import NotReady
-from pyctl.faults import Faults
-from pyctl.firmware import Stub, parse_setting, parse_settings
-from pyctl.host import Host
-from pyctl.model import Fields, Record, Request
-from pyctl.modinfo import find_file
+from pyctl.firmware.client import Stub, parse_setting, parse_settings
+from pyctl.firmware.faults import Faults
+from pyctl.target import regions
+from pyctl.target.answers import Fields, Record, Request
+from pyctl.target.debugfs import Debugfs, exchange
+from pyctl.target.modinfo import find_file
+from pyctl.target.system import Host
 
 # Out-of-tree and unsigned modules taint the kernel by being what they are
 # (Documentation/admin-guide/tainted-kernels.rst).

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pyctl.cli.main import COMMANDS
-from pyctl.firmware import parse_setting
-from pyctl.kmod import KernelEvents
-from pyctl.modinfo import find_file
+from pyctl.firmware.client import parse_setting
+from pyctl.target.kmod import KernelEvents
+from pyctl.target.modinfo import find_file
 
 MODULES = ("memregion_test", "smccc_cache")
 CHECKS = [

@@ -10,8 +10,8 @@ import json
 
 import pytest
 
-from pyctl.faults import Faults, parse_faults
-from pyctl.firmware import parse_setting
+from pyctl.firmware.client import parse_setting
+from pyctl.firmware.faults import Faults, parse_faults
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from runner import Running
 
-from pyctl.debugfs import exchange
-from pyctl.firmware import parse_setting
-from pyctl.model import Fields, Request, blocks
-from pyctl.modinfo import find_file
+from pyctl.firmware.client import parse_setting
+from pyctl.target.answers import Fields, Request, blocks
+from pyctl.target.debugfs import exchange
+from pyctl.target.modinfo import find_file
 
 TOP = Path("/sys/kernel/debug")
 TEST, PROVIDER = TOP / "memregion_test", TOP / "smccc_cache"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from statuses import Status
 
-from pyctl.debugfs import exchange
-from pyctl.firmware import Stub, parse_setting
-from pyctl.model import Fields
-from pyctl.modinfo import find_file
+from pyctl.firmware.client import Stub, parse_setting
+from pyctl.target.answers import Fields
+from pyctl.target.debugfs import exchange
+from pyctl.target.modinfo import find_file
 
 FILES = Path("/sys/kernel/debug/memregion_test")
 ATTRIBUTES = 0xC000_0006

@@ -15,9 +15,9 @@ import pytest
 from statuses import Status
 
 from pyctl.errors import OperationFailed, TargetLost
-from pyctl.faults import KINDS, Faults, parse_faults
-from pyctl.model import RawRequest, Request
-from pyctl.provider import calls_inside
+from pyctl.firmware.faults import KINDS, Faults, parse_faults
+from pyctl.target.answers import RawRequest, Request
+from pyctl.target.provider import calls_inside
 
 pytestmark = pytest.mark.shared_board
 VERSION = 0x8000_0000

@@ -17,10 +17,10 @@ import pytest
 from runner import Running, umount
 from statuses import Status
 
-from pyctl.debugfs import exchange
-from pyctl.firmware import parse_setting
-from pyctl.model import Fields, Record, Request
-from pyctl.modinfo import find_file
+from pyctl.firmware.client import parse_setting
+from pyctl.target.answers import Fields, Record, Request
+from pyctl.target.debugfs import exchange
+from pyctl.target.modinfo import find_file
 
 INVALIDATE = Path("/sys/kernel/debug/memregion_test/invalidate")
 CACHED = INVALIDATE.with_name("memory_cached")

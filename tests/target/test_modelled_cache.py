@@ -11,9 +11,9 @@ import pytest
 from reference import Reference
 
 from pyctl.errors import OperationFailed
-from pyctl.faults import Faults, parse_faults
-from pyctl.firmware import MEDIA_READ, MEDIA_WRITE, parse_setting
-from pyctl.observers import ModelObserver
+from pyctl.firmware.client import MEDIA_READ, MEDIA_WRITE, parse_setting
+from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.target.observers import ModelObserver
 
 pytestmark = pytest.mark.shared_board
 CLEAN_INV = 0xC000_0005

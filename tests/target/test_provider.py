@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from statuses import Status
 
-from pyctl.faults import Faults, parse_faults
+from pyctl.firmware.faults import Faults, parse_faults
 
 pytestmark = pytest.mark.every_board
 

@@ -13,8 +13,8 @@ import pytest
 from fake_machine import FakeModule, Machine
 from hypothesis import settings
 
-from pyctl import debugfs
 from pyctl.cli.main import main
+from pyctl.target import debugfs
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Firmware made of Python, for the rules of a conformance run: good, until a test breaks it.
 
-It stands where ``pyctl.conformance.machine`` stands otherwise.  Time is its own,
+It stands where ``pyctl.conformance.access`` stands otherwise.  Time is its own,
 so that a test of a rate takes none.
 """
 
@@ -12,7 +12,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pyctl.model import Elapsed, FirmwareCalls, Range, RawRequest, Record, Request
+from pyctl.target.answers import Elapsed, FirmwareCalls, Range, RawRequest, Record, Request
 
 VERSION, FEATURES, PSCI_FEATURES = 0x8000_0000, 0x8000_0001, 0x8400_000A
 OPERATION, ATTRIBUTES = 0xC000_0005, 0xC000_0006

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pyctl import __version__
-from pyctl.host import Host
+from pyctl.target.system import Host
 
 RELEASE = "7.3.4+deb13-cloud-arm64"
 TARGET = 0x5F00_0000

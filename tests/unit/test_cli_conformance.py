@@ -12,13 +12,13 @@ import pytest
 from fake_firmware import ATTRIBUTES, OPERATION, FakeFirmware
 from fake_machine import Machine
 
-from pyctl import debugfs
-from pyctl.conformance import machine as conformance_machine
+from pyctl.conformance import access as conformance_machine
+from pyctl.conformance.access import online_cpus
 from pyctl.conformance.ledger import write
-from pyctl.conformance.machine import online_cpus
 from pyctl.conformance.run import RULES
 from pyctl.errors import TargetLost
-from pyctl.model import RawRequest
+from pyctl.target import debugfs
+from pyctl.target.answers import RawRequest
 
 KEYS = {"complete", "risky", "firmware", "kernel", "version", "date", "rules"}
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fake_machine import Machine
 
-from pyctl.debugfs import Debugfs
-from pyctl.faults import KINDS, SLOTS
-from pyctl.firmware import CALL_UID, UUID_WORDS
+from pyctl.firmware.client import CALL_UID, UUID_WORDS
+from pyctl.firmware.faults import KINDS, SLOTS
+from pyctl.target.debugfs import Debugfs
 
 COMMANDS = [
     ["list"],

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine
 
-from pyctl import debugfs, worker
+from pyctl.target import bounded as worker
+from pyctl.target import debugfs
 
 ARGUMENTS = ("invalidate", "--addr", hex(TARGET), "--size", "64K")
 KEYS = {
@@ -300,7 +301,7 @@ def stub(machine: Machine, module: FakeModule, monkeypatch, tmp_path) -> type[St
         return module.exchange(path, request)
 
     monkeypatch.setattr(debugfs, "exchange", exchange)
-    monkeypatch.setitem(sys.modules, "pyctl.firmware", types.SimpleNamespace(Stub=Stub))
+    monkeypatch.setitem(sys.modules, "pyctl.firmware.client", types.SimpleNamespace(Stub=Stub))
     return Stub
 
 

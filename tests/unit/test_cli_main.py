@@ -187,7 +187,7 @@ def test_shapes_do_not_leak_from_one_run_to_the_next(pyctl, machine: Machine) ->
 
 def test_a_reader_that_has_seen_enough_is_no_error(machine: Machine) -> None:
     code = (
-        "import sys; from pyctl.cli.main import main; from pyctl.host import Host;"
+        "import sys; from pyctl.cli.main import main; from pyctl.target.system import Host;"
         "from pathlib import Path;"
         f"sys.exit(main(['regions'], Host(Path({str(machine.root)!r}), 'aarch64', 0)))"
     )

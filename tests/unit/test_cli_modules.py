@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_machine import Machine
 
-from pyctl import kmod, source
+from pyctl.target import kmod, source
 
 
 class Events:

@@ -17,8 +17,8 @@ from reference import Reference
 from pyctl.coherency.cases import run_single, single_cases
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, Count, Patterns
 from pyctl.coherency.stage import Stage
-from pyctl.model import Range
-from pyctl.observers import Piece, _spans, joined
+from pyctl.target.answers import Range
+from pyctl.target.observers import Piece, _spans, joined
 
 BASE = 0x5F00_0000
 LINE = 64

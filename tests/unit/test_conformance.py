@@ -23,7 +23,7 @@ from fake_firmware import (
 from pyctl.conformance.rule import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
 from pyctl.conformance.run import RULES, Finding, Report
 from pyctl.errors import TargetLost
-from pyctl.model import RawRequest
+from pyctl.target.answers import RawRequest
 
 MASK = (1 << 64) - 1
 SMC64 = 1 << 30

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pyctl import debugfs
-from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, PyctlError
-from pyctl.model import RawRequest
+from pyctl.target import debugfs
+from pyctl.target.answers import RawRequest
+from pyctl.target.debugfs import Debugfs
 
 
 def error_of(machine, action=lambda door: door.info()) -> PyctlError:
@@ -210,7 +210,7 @@ def test_a_refused_request_is_a_failure_with_the_errno(machine, monkeypatch, num
     def refuse(*_arguments: object) -> bytes:
         raise OSError(number, "")
 
-    from pyctl.model import Request
+    from pyctl.target.answers import Request
 
     monkeypatch.setattr(debugfs, "exchange", refuse)
     error = error_of(machine, lambda door: door.invalidate(Request(0, 1), 5))

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from fake_machine import ATTRIBUTES, RELEASE, TEST_SRCVERSION, Machine, module_bytes
 
-from pyctl.doctor import MISSING, OK, UNKNOWN, Check, examine, is_ready, missing_function
-from pyctl.model import Discovery, Fields
+from pyctl.target.answers import Discovery, Fields
+from pyctl.target.doctor import MISSING, OK, UNKNOWN, Check, examine, is_ready, missing_function
 
 NAMES = [
     "arm64",

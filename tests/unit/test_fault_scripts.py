@@ -11,12 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyctl import faults, firmware
 from pyctl.errors import UsageError
-from pyctl.faults import KINDS, Fault, Faults, parse_fault, parse_faults, script_words
-from pyctl.firmware import Stub, parse_setting
+from pyctl.firmware import client as firmware
+from pyctl.firmware import faults
+from pyctl.firmware.client import Stub, parse_setting
+from pyctl.firmware.faults import (
+    KINDS,
+    Fault,
+    Faults,
+    parse_fault,
+    parse_faults,
+    script_words,
+)
 
-STUB_SOURCES = Path(firmware.__file__).parent / "vm" / "stub"
+STUB_SOURCES = Path(firmware.__file__).parents[1] / "vm" / "stub"
 PARAMETERS = {"status": "BUSY", "rate_limit": "3/1000", "version": "1.1", "attr_global": "1"}
 
 

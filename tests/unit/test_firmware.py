@@ -13,12 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyctl import firmware
 from pyctl.errors import NotReady, OperationFailed, UsageError
-from pyctl.faults import SLOTS
-from pyctl.firmware import Entry, Stub, boot_blob, parse_queue, parse_setting, parse_settings
+from pyctl.firmware import client as firmware
+from pyctl.firmware.client import (
+    Entry,
+    Stub,
+    boot_blob,
+    parse_queue,
+    parse_setting,
+    parse_settings,
+)
+from pyctl.firmware.faults import SLOTS
 
-STUB_SOURCES = Path(firmware.__file__).parent / "vm" / "stub"
+STUB_SOURCES = Path(firmware.__file__).parents[1] / "vm" / "stub"
 HZ = 24_000_000
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import pytest
 from fake_machine import RELEASE, TEST_SRCVERSION, Machine, module_bytes
 
-from pyctl import kmod
 from pyctl.errors import NotReady, OperationFailed
-from pyctl.kmod import KernelEvents, Tools, load, unload
+from pyctl.target import kmod
+from pyctl.target.kmod import KernelEvents, Tools, load, unload
 
 
 @dataclass

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyctl import model, smccc
+from pyctl import smccc
 from pyctl.errors import NotReady, UsageError
-from pyctl.model import Fields, Range, parse_number
+from pyctl.target import answers as model
+from pyctl.target.answers import Fields, Range, parse_number
 
 SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 numbers = st.integers(min_value=0, max_value=(1 << 64) - 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyctl.faults import parse_faults
+from pyctl.firmware.faults import parse_faults
 
 TOP = Path(__file__).resolve().parents[2]
 BROKEN = "broken"

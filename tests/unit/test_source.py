@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyctl import source
 from pyctl.errors import NotReady, OperationFailed
+from pyctl.target import source
 
 
 @pytest.fixture

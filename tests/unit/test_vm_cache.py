@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyctl.cache import Cache, Tree, digest
 from pyctl.errors import NotReady
-from pyctl.vm.cache import Cache, Tree, digest
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_an_entry_that_another_process_removes_meanwhile_is_no_error(cache, monk
 
 def test_what_a_killed_process_left_is_swept_but_not_what_is_in_use(cache):
     script = (
-        "import sys, time; from pathlib import Path; from pyctl.vm.cache import Cache\n"
+        "import sys, time; from pathlib import Path; from pyctl.cache import Cache\n"
         "with Cache(Path(sys.argv[1])).scratch('x') as path:\n"
         "    print(path, flush=True); time.sleep(60)"
     )

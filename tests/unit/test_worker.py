@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyctl.errors import OperationFailed, TargetLost
-from pyctl.worker import _PATIENCE, run_bounded
+from pyctl.target.bounded import _PATIENCE, run_bounded
 
 
 def until_signalled() -> bytes:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pyctl.cache import Cache, cache_root
 from pyctl.vm.board import BoardFactory
-from pyctl.vm.cache import Cache, cache_root
 from pyctl.vm.machine import Spec
 
 TOP = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
+from pyctl.cache import Cache
 from pyctl.errors import TargetLost
 from pyctl.vm import board
 from pyctl.vm.board import BoardFactory
-from pyctl.vm.cache import Cache
 from pyctl.vm.machine import Spec
 
 

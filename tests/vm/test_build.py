@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pyctl.modinfo import ModuleFile
+from pyctl.cache import Cache
+from pyctl.target.modinfo import ModuleFile
 from pyctl.vm.build import Builder
-from pyctl.vm.cache import Cache
 from pyctl.vm.roots import Roots
 
 TOP = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from pyctl.cache import Cache
 from pyctl.vm.board import HANG_TIMEOUT_S, BoardFactory, Streams
-from pyctl.vm.cache import Cache
 from pyctl.vm.machine import Spec
 
 

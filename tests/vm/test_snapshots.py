@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from pyctl.cache import Cache
 from pyctl.vm.board import BoardFactory
-from pyctl.vm.cache import Cache
 from pyctl.vm.machine import Spec
 
 TOP = Path(__file__).resolve().parents[2]
 
 STATE = """
 import json, os
-from pyctl.debugfs import Debugfs
+from pyctl.target.debugfs import Debugfs
 from pyctl.firmware import Stub
-from pyctl.host import Host
+from pyctl.target.system import Host
 debugfs = Debugfs(Host.this())
 stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
 stub.identify()

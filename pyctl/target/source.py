@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyctl.errors import NotReady, OperationFailed
 
-SOURCE_ROOT = Path(__file__).parents[1]
+SOURCE_ROOT = Path(__file__).parents[2]
 _KBUILD = "Kbuild"
 _MODULE_DIR = "module"
 _SUFFIXES = (".c", ".h", ".S")

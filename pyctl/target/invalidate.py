@@ -14,10 +14,9 @@ import errno
 import math
 from dataclasses import dataclass
 
-from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost, UsageError
-from pyctl.host import Host
-from pyctl.model import (
+from pyctl.smccc import status_name
+from pyctl.target.answers import (
     FirmwareCalls,
     Info,
     Record,
@@ -26,9 +25,10 @@ from pyctl.model import (
     errno_name,
     target_range,
 )
-from pyctl.provider import Provider, calls_inside, find_provider, start_counting
-from pyctl.regions import check_target, regions
-from pyctl.smccc import status_name
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.provider import Provider, calls_inside, find_provider, start_counting
+from pyctl.target.regions import check_target, regions
+from pyctl.target.system import Host
 
 _MEANING = {
     errno.EBUSY: (

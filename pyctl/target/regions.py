@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pyctl.errors import NotReady, UsageError
-from pyctl.host import Host
-from pyctl.model import Range
-from pyctl.sysfs import Device, devices, number, processes_holding
+from pyctl.target.answers import Range
+from pyctl.target.sysfs import Device, devices, number, processes_holding
+from pyctl.target.system import Host
 
 TEST_COMPATIBLE = "memregion-test"
 """A reserved-memory node that exists to be a target."""

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from pyctl.conformance.rule import NotRun
-from pyctl.debugfs import Debugfs
 from pyctl.errors import NotReady, OperationFailed, TargetLost
-from pyctl.firmware import Stub
-from pyctl.host import Host
-from pyctl.model import Info, Range, RawRequest, Record, Request
-from pyctl.observers import AliasObserver, ModelObserver, Observer
-from pyctl.provider import calls_inside
-from pyctl.regions import regions
+from pyctl.firmware.client import Stub
+from pyctl.target.answers import Info, Range, RawRequest, Record, Request
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.observers import AliasObserver, ModelObserver, Observer
+from pyctl.target.provider import calls_inside
+from pyctl.target.regions import regions
+from pyctl.target.system import Host
 
 TIMEOUT_S = 30.0
 """For what should take a few seconds at most."""

@@ -12,13 +12,13 @@ import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyctl.debugfs import MOUNT_POINT, TEST_MODULE, Debugfs
 from pyctl.errors import PyctlError
-from pyctl.host import Host
-from pyctl.model import Discovery, Info
-from pyctl.modinfo import MODULES, LoadedModule, find_file
-from pyctl.provider import find_provider
 from pyctl.smccc import VERSION_WITH_FEATURES, status_name, version_text
+from pyctl.target.answers import Discovery, Info
+from pyctl.target.debugfs import MOUNT_POINT, TEST_MODULE, Debugfs
+from pyctl.target.modinfo import MODULES, LoadedModule, find_file
+from pyctl.target.provider import find_provider
+from pyctl.target.system import Host
 
 OK, MISSING, UNKNOWN = "ok", "missing", "unknown"
 FRAMEWORK_CONFIG = "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE"

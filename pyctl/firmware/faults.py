@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pyctl.errors import UsageError
-from pyctl.model import parse_number
 from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32
+from pyctl.target.answers import parse_number
 
 if TYPE_CHECKING:
-    from pyctl.firmware import Stub
+    from pyctl.firmware.client import Stub
 
 SLOTS = 16
 """Faults that can be armed at the same time."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyctl.debugfs import PROVIDER_MODULE, Debugfs
 from pyctl.errors import PyctlError
-from pyctl.host import Host
-from pyctl.model import FirmwareCalls, Info
 from pyctl.smccc import BUSY, RATE_LIMITED
+from pyctl.target.answers import FirmwareCalls, Info
+from pyctl.target.debugfs import PROVIDER_MODULE, Debugfs
+from pyctl.target.system import Host
 
 KNOWN_PROVIDERS = (PROVIDER_MODULE, "arm_smccc_cache", "hisi_soc_hha")
 """Modules that register with lib/cache_maint.c, ours first."""
@@ -63,7 +63,7 @@ def start_counting(debugfs: Debugfs, info: Info) -> Callable[[], FirmwareCalls] 
 
 
 def _count_in_stub(debugfs: Debugfs) -> Callable[[], FirmwareCalls] | None:
-    from pyctl.firmware import Stub
+    from pyctl.firmware.client import Stub
 
     stub = Stub(debugfs.raw_call)
     if not stub.is_ours():
@@ -90,7 +90,7 @@ def calls_inside(debugfs: Debugfs) -> list[str]:
 
     Empty where firmware keeps no log: everywhere but on a virtual board.
     """
-    from pyctl.firmware import Stub
+    from pyctl.firmware.client import Stub
 
     try:
         log = Stub(debugfs.raw_call).log()

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pyctl.debugfs import PROVIDER_MODULE, TEST_MODULE, Debugfs
 from pyctl.errors import NotReady, OperationFailed, PyctlError
-from pyctl.host import Host
-from pyctl.modinfo import MODULES, LoadedModule, ModuleFile, require_file
+from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE, Debugfs
+from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, require_file
+from pyctl.target.system import Host
 
 EVENT_TIMEOUT_S = 10.0
 """For the kernel's event after insmod or rmmod have returned; it is sent before that."""

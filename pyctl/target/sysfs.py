@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyctl.host import Host
+from pyctl.target.system import Host
 
 Device = Path
 """A device's directory in sysfs, or a node of the device tree."""

@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from pyctl.debugfs import Debugfs
 from pyctl.errors import OperationFailed
-from pyctl.firmware import (
+from pyctl.firmware.client import (
     MEDIA_BYTES_PER_CALL,
     MEDIA_BYTES_PER_COPY,
     MEDIA_READ,
     MEDIA_WRITE,
     Stub,
 )
-from pyctl.model import Request
 from pyctl.smccc import signed32
+from pyctl.target.answers import Request
+from pyctl.target.debugfs import Debugfs
 
 _CLEAN_TIMEOUT_S = 120.0
 _WORD = 8

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from pyctl import __version__
 from pyctl.errors import NotReady, OperationFailed
-from pyctl.host import Host
-from pyctl.model import (
+from pyctl.target.answers import (
     Counters,
     Discovery,
     Fields,
@@ -30,7 +29,8 @@ from pyctl.model import (
     Request,
     blocks,
 )
-from pyctl.worker import Outcome, run_bounded
+from pyctl.target.bounded import Outcome, run_bounded
+from pyctl.target.system import Host
 
 MOUNT_POINT = "/sys/kernel/debug"
 TEST_MODULE = "memregion_test"
@@ -164,7 +164,7 @@ class Debugfs:
         data = "".join(request.text() for request in requests).encode()
 
         def job() -> bytes:
-            from pyctl.vectors import changed_by_write
+            from pyctl.target.vectors import changed_by_write
 
             os.sched_setaffinity(0, {cpu})
             with path.open("r+b", buffering=0) as file:

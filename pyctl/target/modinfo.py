@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyctl.debugfs import PROVIDER_MODULE, TEST_MODULE
 from pyctl.errors import NotReady
-from pyctl.host import Host
-from pyctl.source import module_cache
+from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE
+from pyctl.target.source import module_cache
+from pyctl.target.system import Host
 
 MODULES = (TEST_MODULE, PROVIDER_MODULE)
 """In the order of loading."""

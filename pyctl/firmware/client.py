@@ -15,9 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pyctl.errors import NotReady, OperationFailed, UsageError
-from pyctl.faults import DURATION_LIMIT_US, KEY_COMMIT, cpu_of, parse_faults, script_words
-from pyctl.model import parse_number
+from pyctl.firmware.faults import (
+    DURATION_LIMIT_US,
+    KEY_COMMIT,
+    cpu_of,
+    parse_faults,
+    script_words,
+)
 from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32, version_text
+from pyctl.target.answers import parse_number
 
 RawCall = Callable[[int, Sequence[int]], Sequence[int]]
 """Makes one SMCCC call: function id and x1..., gives x0 to x17."""
