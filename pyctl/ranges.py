@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What pyctl and the modules say to each other, as values.
+
+Numbers and ranges that a person typed come in here; so do the ``key=value``
+texts of debugfs.  Nothing here touches the machine, so all of it can be tested
+with made-up text.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pyctl.errors import NotReady, UsageError
+
+_NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|[0-9]+(?:_[0-9]+)*)([kKmMgGtT]?)")
+_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_LONGEST_NUMBER = 64
+"""Characters; far more than any address needs, far less than int() refuses."""
+
+
+def parse_number(text: str) -> int:
+    """A number as people write it: decimal or 0x-hex, ``_``, suffix K, M, G or T (binary).
+
+    Raises UsageError, which names what is wrong, for everything else.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match and len(text) <= _LONGEST_NUMBER:
+        digits = match[1].lower()
+        base = 16 if digits.startswith("0x") else 10
+        return int(digits, base) << _SHIFT[match[2].upper()]
+    raise UsageError(
+        f"{text!r} is not a number{_number_fault(text)}.",
+        "Write decimal or 0x-hexadecimal, with '_' between digits and one of K, M, G, T "
+        "(powers of 1024) at the end if you like: 4096, 0x1000, 64K, 0x4_0000_0000.",
+    )
+
+
+def _number_fault(text: str) -> str:
+    if not text:
+        return ": it is empty"
+    if len(text) > _LONGEST_NUMBER:
+        return ": it is too long"
+    if text.startswith("-"):
+        return ": negative numbers have no meaning here"
+    if _NUMBER.match(text) and text[-1:].isalpha():
+        return ": the suffix is unknown"
+    return ""
+
+
+def size_text(size: int) -> str:
+    """A size for people: ``64K``, ``1.5G``, ``100``; exact for whole multiples."""
+    for suffix in "TGMK":
+        unit = 1 << _SHIFT[suffix]
+        if size >= unit:
+            whole, rest = divmod(size, unit)
+            return f"{whole}{suffix}" if rest == 0 else f"{size / unit:.1f}{suffix}"
+    return str(size)
+
+
+def errno_name(number: int) -> str | None:
+    """``16`` as ``EBUSY``; 0 as None."""
+    if number == 0:
+        return None
+    # Python may know 95 by its other name only; the modules say EOPNOTSUPP.
+    if number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"
+    return errno.errorcode.get(number, f"errno {number}")
+
+
+@dataclass(frozen=True, order=True)
+class Range:
+    """Physical addresses from ``addr`` up to, not including, ``end``."""
+
+    addr: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"0x{self.addr:x}-0x{self.end - 1:x}"
+
+    @property
+    def size(self) -> int:
+        """Bytes in the range."""
+        return self.end - self.addr
+
+    def overlaps(self, other: Range) -> bool:
+        """Whether the two have a byte in common."""
+        return max(self.addr, other.addr) < min(self.end, other.end)
+
+
+def target_range(addr: int, size: int) -> Range:
+    """The range that a request names; refuses one that is empty or wraps."""
+    if size == 0:
+        raise UsageError(
+            "The range is empty: size 0 names no memory.", "Give a --size of at least 1 byte."
+        )
+    if addr + size > 1 << 64:
+        raise UsageError(
+            f"The range wraps: 0x{addr:x} plus 0x{size:x} bytes ends beyond 64-bit addresses.",
+            "Give an --addr and a --size whose sum stays below 2^64.",
+        )
+    return Range(addr, addr + size)
+
+
+def check_width(target: Range, pa_bits: int) -> None:
+    """Refuse a range that this machine has no physical addresses for."""
+    if target.end > 1 << pa_bits:
+        raise UsageError(
+            f"The range {target} exceeds the physical address width: this CPU has {pa_bits} bits, "
+            f"so the last address is 0x{(1 << pa_bits) - 1:x}.",
+            "`pyctl regions` lists the ranges that this machine has.",
+        )
+
+
+class Fields:
+    """One block of ``key=value`` lines (or words) from a file of a module.
+
+    A key that is missing or not a number means that the module is not the one
+    that this pyctl belongs to, and is reported as such.
+    """
+
+    def __init__(self, source: str, text: str) -> None:
+        self.source = source
+        self._values: dict[str, str] = {}
+        for word in text.split():
+            key, equals, value = word.partition("=")
+            if not equals:
+                raise self._foreign(f"{word!r} is no key=value pair")
+            self._values[key] = value
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def text(self, key: str) -> str:
+        """The value as it stands."""
+        try:
+            return self._values[key]
+        except KeyError:
+            raise self._foreign(f"{key!r} is missing") from None
+
+    def number(self, key: str) -> int:
+        """The value as a number, decimal or 0x-hex, possibly negative."""
+        value = self.text(key)
+        try:
+            return int(value, 16) if value.startswith("0x") else int(value)
+        except ValueError:
+            raise self._foreign(f"{key}={value} is no number") from None
+
+    def flag(self, key: str) -> bool:
+        """The value as yes (1) or no (0)."""
+        return self.number(key) != 0
+
+    def optional(self, key: str) -> int | None:
+        """The number, or None where the module did not ask firmware for it."""
+        return self.number(key) if key in self else None
+
+    def _foreign(self, what: str) -> NotReady:
+        return NotReady(
+            f"{self.source} does not say what this pyctl expects: {what}.",
+            "Module and pyctl are of different versions: run `pyctl unload`, `pyctl build`, "
+            "`pyctl load`.",
+        )
+
+
+@dataclass(frozen=True)
+class Info:
+    """What memregion_test says about itself and the kernel under it."""
+
+    version: str
+    framework: bool
+    """The kernel has cpu_cache_invalidate_memregion()."""
+    provider: bool
+    """Some provider is registered, so that the call is more than a silent success."""
+    smccc_version: int
+    conduit: str
+    pa_bits: int
+    page_size: int
+    dcache_line_size: int
+    raw_calls: bool
+    max_count: int
+    max_threads: int
+    max_request_bytes: int
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Info:
+        """From the text of the file ``info``."""
+        return cls(
+            version=fields.text("version"),
+            framework=fields.flag("framework"),
+            provider=fields.flag("provider"),
+            smccc_version=fields.number("smccc_version"),
+            conduit=fields.text("conduit"),
+            pa_bits=fields.number("pa_bits"),
+            page_size=fields.number("page_size"),
+            dcache_line_size=fields.number("dcache_line_size"),
+            raw_calls=fields.flag("raw_calls"),
+            max_count=fields.number("max_count"),
+            max_threads=fields.number("max_threads"),
+            max_request_bytes=fields.number("max_request_bytes"),
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request for memregion_test's file ``invalidate``; ``count`` is per thread."""
+
+    addr: int
+    size: int
+    via: str = "memregion"
+    count: int = 1
+    threads: int = 1
+    dry_run: bool = False
+
+    def text(self) -> str:
+        """The line that the module reads."""
+        line = (
+            f"addr=0x{self.addr:x} size=0x{self.size:x} via={self.via}"
+            f" count={self.count} threads={self.threads}"
+        )
+        return line + (" dry_run=1\n" if self.dry_run else "\n")
+
+    @property
+    def calls(self) -> int:
+        """Calls that the whole request makes if nothing goes wrong."""
+        return self.count * self.threads
+
+
+@dataclass(frozen=True)
+class RawRequest:
+    """One SMCCC call for memregion_test's file ``smccc``: ``x`` holds x1 to x17 as far as given.
+
+    Registers that are not given are 0. ``cpu`` None is any CPU.
+    """
+
+    fid: int
+    x: tuple[int, ...] = ()
+    cpu: int | None = None
+
+    def text(self) -> str:
+        """The line that the module reads."""
+        pairs = [("fid", self.fid)]
+        pairs += [(f"x{number}", value) for number, value in enumerate(self.x, 1)]
+        if self.cpu is not None:
+            pairs.append(("cpu", self.cpu))
+        return words(pairs) + "\n"
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Time of the calls alone, in nanoseconds; all 0 where no call was made."""
+
+    min: int
+    p50: int
+    p99: int
+    max: int
+    total: int
+
+
+@dataclass(frozen=True)
+class FirmwareCalls:
+    """Firmware calls that somebody counted, and the last status (signed 32-bit).
+
+    None is what that somebody does not keep.
+    """
+
+    calls: int
+    busy: int | None
+    rate_limited: int | None
+    last_status: int | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came of one request."""
+
+    errno: int
+    completed: int
+    """Calls that were really made and returned 0."""
+    vacuous: int
+    """Calls that returned 0 while no provider was registered: nothing was invalidated."""
+    interrupted: bool
+    provider: bool
+    """A provider was registered before and after every call."""
+    elapsed: Elapsed
+    firmware: FirmwareCalls | None
+    """Only for ``via=smccc``, where the module itself calls firmware."""
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Record:
+        """From one block of what the file ``invalidate`` gives back."""
+        firmware = None
+        if "fw_calls" in fields:
+            calls = fields.number("fw_calls")
+            firmware = FirmwareCalls(
+                calls=calls,
+                busy=fields.number("fw_busy"),
+                rate_limited=fields.number("fw_rate_limited"),
+                last_status=fields.number("fw_last_status") if calls else None,
+            )
+        return cls(
+            errno=fields.number("errno"),
+            completed=fields.number("completed"),
+            vacuous=fields.number("vacuous"),
+            interrupted=fields.flag("interrupted"),
+            provider=fields.flag("provider"),
+            elapsed=Elapsed(
+                *(fields.number(f"{key}_ns") for key in ("min", "p50", "p99", "max", "total"))
+            ),
+            firmware=firmware,
+        )
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What firmware answers when asked for the functions and their attributes.
+
+    None means that it was not asked, because an earlier answer made no sense
+    of asking.
+    """
+
+    smccc_version: int
+    conduit: str
+    clean_inv: int | None
+    attributes: int | None
+    status: int | None
+    raw: tuple[int, ...] | None
+    """x0 to x4 as CLEAN_INV_MEMREGION_ATTRIBUTES returned them."""
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Discovery:
+        """From the text of memregion_test's file ``attributes``."""
+        raw = tuple(fields.number(f"x{n}") for n in range(5)) if "x0" in fields else None
+        return cls(
+            smccc_version=fields.number("smccc_version"),
+            conduit=fields.text("conduit"),
+            clean_inv=fields.optional("features_clean_inv"),
+            attributes=fields.optional("features_attributes"),
+            status=fields.optional("status"),
+            raw=raw,
+        )
+
+    @property
+    def granted(self) -> tuple[int, ...] | None:
+        """x0 to x4 where their contents mean something (status SUCCESS), else None."""
+        return self.raw if self.status == 0 else None
+
+    @property
+    def is_global(self) -> bool | None:
+        """Whether every call cleans and invalidates everything (x1 bit 0)."""
+        return bool(self.granted[1] & 1) if self.granted else None
+
+    @property
+    def latency_us(self) -> int | None:
+        """Worst-case latency of a call (x2[31:0])."""
+        return self.granted[2] & 0xFFFF_FFFF if self.granted else None
+
+    @property
+    def rate_per_s(self) -> int | None:
+        """Most calls per second (x3)."""
+        return self.granted[3] if self.granted else None
+
+    @property
+    def break_even_bytes(self) -> int | None:
+        """Size from which the call beats cleaning by VA (x4)."""
+        return self.granted[4] if self.granted else None
+
+
+@dataclass(frozen=True)
+class ProviderAttributes:
+    """What smccc_cache has taken from firmware."""
+
+    is_global: bool
+    latency_us: int
+    rate_per_s: int
+    break_even_bytes: int
+    delay_us: int
+    """What it waits between two tries."""
+
+    @classmethod
+    def parse(cls, fields: Fields) -> ProviderAttributes:
+        """From the text of smccc_cache's file ``attributes``."""
+        return cls(
+            is_global=fields.flag("global"),
+            latency_us=fields.number("latency_us"),
+            rate_per_s=fields.number("rate_per_s"),
+            break_even_bytes=fields.number("break_even_bytes"),
+            delay_us=fields.number("delay_us"),
+        )
+
+
+@dataclass(frozen=True)
+class Counters:
+    """smccc_cache's counters since it was loaded."""
+
+    requests: int
+    calls: int
+    busy: int
+    rate_limited: int
+    errors: int
+    waited_ns: int
+    last_status: int
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Counters:
+        """From the text of smccc_cache's file ``counters``."""
+        return cls(
+            requests=fields.number("requests"),
+            calls=fields.number("calls"),
+            busy=fields.number("busy"),
+            rate_limited=fields.number("rate_limited"),
+            errors=fields.number("errors"),
+            waited_ns=fields.number("waited_ns"),
+            last_status=fields.number("last_status"),
+        )
+
+    def since(self, before: Counters) -> FirmwareCalls:
+        """The firmware calls between ``before`` and now."""
+        calls = self.calls - before.calls
+        return FirmwareCalls(
+            calls=calls,
+            busy=self.busy - before.busy,
+            rate_limited=self.rate_limited - before.rate_limited,
+            last_status=self.last_status if calls else None,
+        )
+
+
+def blocks(text: str) -> Iterator[str]:
+    """The blocks of a file that separates its answers by empty lines."""
+    return (block for block in text.split("\n\n") if block.strip())
+
+
+def words(pairs: Iterable[tuple[str, int]]) -> str:
+    """Pairs as the module reads them: ``key=0x1 key2=0x2``."""
+    return " ".join(f"{key}=0x{value:x}" for key, value in pairs)
