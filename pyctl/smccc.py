@@ -9,7 +9,7 @@ on both sides.
 from __future__ import annotations
 
 from pyctl.errors import UsageError
-from pyctl.target.answers import parse_number
+from pyctl.numbers import parse_number
 
 SMCCC_VERSION = 0x8000_0000
 ARCH_FEATURES = 0x8000_0001

@@ -8,8 +8,9 @@ the answer is a line too: what CPU and device see after each operation.
 import json
 import sys
 
-from pyctl.firmware.client import Stub, parse_setting
-from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.firmware.client import Faults, Stub
+from pyctl.firmware.faults import parse_faults
+from pyctl.firmware.settings import parse_setting
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import ModelObserver
 from pyctl.target.system import Host

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from pyctl.errors import NotReady, OperationFailed, TargetLost
-from pyctl.firmware.client import parse_settings
+from pyctl.firmware.settings import parse_settings
 
 # The command of ``warm``, and what a shell says of one that is not there.
 COMMAND = "pytest-item"

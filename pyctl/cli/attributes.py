@@ -7,8 +7,9 @@ import click
 
 from pyctl.cli.params import Session, json_option, pass_session
 from pyctl.errors import NotReady
+from pyctl.numbers import size_text
 from pyctl.smccc import status_name, version_text
-from pyctl.target.answers import Discovery, ProviderAttributes, size_text
+from pyctl.target.answers import Discovery, ProviderAttributes
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.doctor import missing_function
 from pyctl.target.provider import find_provider

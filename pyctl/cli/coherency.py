@@ -13,7 +13,7 @@ from pyctl.coherency.cases import CaseResult
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, BadLine
 from pyctl.coherency.run import Plan, Report, check_plan, choose_observer, choose_window, execute
 from pyctl.errors import OperationFailed
-from pyctl.target.answers import size_text
+from pyctl.numbers import size_text
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import check_timeout
 

@@ -12,8 +12,9 @@ import click
 
 from pyctl.cli.params import Number, Session, json_option, pass_session
 from pyctl.errors import UsageError
-from pyctl.firmware.client import Stub
-from pyctl.firmware.faults import KINDS, SLOTS, ArmedFault, Faults, parse_faults
+from pyctl.firmware.client import ArmedFault, Faults, Stub
+from pyctl.firmware.faults import KINDS, parse_faults
+from pyctl.firmware.numbers import SLOTS
 from pyctl.target.debugfs import Debugfs
 
 LIST_SHAPE: dict[str, Any] = {"kinds": []}

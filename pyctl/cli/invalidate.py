@@ -8,8 +8,9 @@ import os
 import click
 
 from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
+from pyctl.numbers import errno_name, size_text
 from pyctl.smccc import status_name
-from pyctl.target.answers import Elapsed, FirmwareCalls, Request, errno_name, size_text
+from pyctl.target.answers import Elapsed, FirmwareCalls, Request
 from pyctl.target.invalidate import Result, check_chain, check_request, check_timeout, run
 from pyctl.target.provider import find_provider
 

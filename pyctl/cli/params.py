@@ -134,7 +134,7 @@ class Number(NumberBase):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number, or click's usage error with our sentence."""
-        from pyctl.target.answers import parse_number
+        from pyctl.numbers import parse_number
 
         if isinstance(value, int):
             return value

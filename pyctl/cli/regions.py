@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session
-from pyctl.target.answers import size_text
+from pyctl.numbers import size_text
 from pyctl.target.regions import DEVICE_KIND
 from pyctl.target.regions import regions as find_regions
 

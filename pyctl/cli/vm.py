@@ -26,8 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _show_settings(ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Any:
     if "help" not in values:
         return values
-    from pyctl.firmware.client import SETTINGS
     from pyctl.firmware.faults import KINDS
+    from pyctl.firmware.settings import SETTINGS
 
     rows = [(setting.usage, setting.help) for setting in SETTINGS]
     rows += [("", ""), ("Kinds of faults:", ""), *((kind.usage, kind.help) for kind in KINDS)]
@@ -98,7 +98,7 @@ def board_options(command: F) -> F:
 
 
 def _spec(options: dict[str, Any]) -> Spec:
-    from pyctl.firmware.client import parse_settings
+    from pyctl.firmware.settings import parse_settings
     from pyctl.vm.machine import Spec
 
     return Spec(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pyctl.coherency.lines import Count
 from pyctl.coherency.stage import Call, Stage
 from pyctl.errors import UsageError
-from pyctl.target.answers import Range
+from pyctl.ranges import Range
 from pyctl.target.observers import Observer
 
 PARITIES = (0, 1)

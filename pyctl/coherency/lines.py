@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pyctl.target.answers import Range
+from pyctl.ranges import Range
 
 GOOD = "good"
 STALE = "stale"

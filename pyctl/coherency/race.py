@@ -20,8 +20,11 @@ from pathlib import Path
 from pyctl.coherency.cases import PARITIES, CaseResult
 from pyctl.coherency.stage import Stage
 from pyctl.errors import OperationFailed, PyctlError, TargetLost, UsageError
-from pyctl.firmware.faults import Faults, parse_faults
-from pyctl.target.answers import Range, Request, errno_name
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import parse_faults
+from pyctl.numbers import errno_name
+from pyctl.ranges import Range
+from pyctl.target.answers import Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import ModelObserver, Observer
 

@@ -12,8 +12,10 @@ from pyctl.coherency.lines import VERDICTS, BadLine
 from pyctl.coherency.race import race_case, run_race
 from pyctl.coherency.threads import callers_case, cpu_cases, run_callers, run_from_cpu
 from pyctl.errors import NotReady, OperationFailed, UsageError
-from pyctl.firmware.client import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT, Stub
-from pyctl.target.answers import Info, Range, Request
+from pyctl.firmware.client import Stub
+from pyctl.firmware.numbers import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT
+from pyctl.ranges import Range
+from pyctl.target.answers import Info, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import Result, prepare, run
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer

@@ -19,7 +19,7 @@ from pyctl.coherency.lines import (
     judge,
     lines_of,
 )
-from pyctl.target.answers import Range
+from pyctl.ranges import Range
 from pyctl.target.observers import Observer
 
 Call = Callable[[Range], None]

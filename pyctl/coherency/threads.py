@@ -18,7 +18,7 @@ from pyctl.coherency.cases import MIN_LINES, PARITIES, CaseResult, hash_of
 from pyctl.coherency.lines import Count
 from pyctl.coherency.stage import Call, Stage
 from pyctl.errors import OperationFailed, PyctlError, TargetLost
-from pyctl.target.answers import Range
+from pyctl.ranges import Range
 from pyctl.target.observers import Observer
 
 READY_TIMEOUT_S = 60.0

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from pyctl.conformance.rule import NotRun
+from pyctl.conformance.outcome import NotRun
 from pyctl.errors import NotReady, OperationFailed, TargetLost
 from pyctl.firmware.client import Stub
-from pyctl.target.answers import Info, Range, RawRequest, Record, Request
+from pyctl.ranges import Range
+from pyctl.target.answers import Info, RawRequest, Record, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
 from pyctl.target.provider import calls_inside

@@ -15,7 +15,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
-from pyctl.conformance.rule import Blocked, Call, NotRun
+from pyctl.conformance.outcome import Blocked, Call, NotRun
+from pyctl.ranges import Range
 from pyctl.smccc import (
     ARCH_FEATURES,
     BUSY,
@@ -25,7 +26,7 @@ from pyctl.smccc import (
     SMCCC_VERSION,
     VERSION_WITH_FEATURES,
 )
-from pyctl.target.answers import Range, RawRequest, Record, Request
+from pyctl.target.answers import RawRequest, Record, Request
 
 PSCI_FEATURES = 0x8400_000A
 """DEN0022: says whether SMCCC_VERSION may be called."""

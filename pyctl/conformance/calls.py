@@ -8,21 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyctl.conformance.bench import DRY_RUN, PASSING, REPEATS, Bench, differing
-from pyctl.conformance.rule import (
-    ATTRIBUTES_SECTION,
-    CLEAN_INV_SECTION,
+from pyctl.conformance.outcome import (
     REQUIRED,
     Blocked,
     Call,
     NotRun,
     Outcome,
-    Rule,
     failed,
     observed,
     passed,
 )
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, Rule
+from pyctl.numbers import errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES, NOT_REQUIRED, status_name
-from pyctl.target.answers import RawRequest, errno_name
+from pyctl.target.answers import RawRequest
 
 ATTRIBUTES = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES)
 CALLS_AT_ONCE = 256

@@ -7,17 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyctl.conformance.bench import DRY_RUN, PSCI_FEATURES, REPEATS, Bench, differing
-from pyctl.conformance.rule import (
-    ATTRIBUTES_SECTION,
-    CLEAN_INV_SECTION,
-    REQUIRED,
-    WHOLE_SPEC,
-    Call,
-    Outcome,
-    Rule,
-    failed,
-    passed,
-)
+from pyctl.conformance.outcome import REQUIRED, Call, Outcome, failed, passed
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, WHOLE_SPEC, Rule
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,

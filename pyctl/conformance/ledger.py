@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyctl.conformance.rule import PASS
+from pyctl.conformance.outcome import PASS
 from pyctl.errors import UsageError
 
 MISSING = "missing"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The words of a conformance run: rules, the outcomes they have, and single calls.
+"""What came of a rule, and the single calls that show it.
 
 A rule that the specification leaves open is *observed*: what firmware did is
 kept with the exact registers, and nobody says whether it is right.
@@ -7,28 +7,30 @@ kept with the exact registers, and nobody says whether it is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyctl.smccc import signed32, status_name
 from pyctl.target.answers import RawRequest
 
-if TYPE_CHECKING:
-    from pyctl.conformance.bench import Bench
-
 REQUIRED = "required"
+
+
 RECOMMENDED = "recommended"
+
+
 OBSERVED = "observed"
 """A severity, and the only outcome (beside NOT_RUN) that a rule of this severity has."""
 
-PASS = "pass"
-FAIL = "fail"
-NOT_RUN = "not run"
 
-WHOLE_SPEC = "DEN0028 v1.7"
-CLEAN_INV_SECTION = "DEN0028 v1.7, 7.10"
-ATTRIBUTES_SECTION = "DEN0028 v1.7, 7.11"
+PASS = "pass"
+
+
+FAIL = "fail"
+
+
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -122,19 +124,3 @@ class Blocked(NotRun):
     """The rule applies, but something that it needs is missing."""
 
     blocked = True
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One statement about firmware, and how to find out whether it holds.
-
-    ``id`` is stable: ledgers of different versions are compared by it. ``risky`` names
-    what the check does only when it was allowed to.
-    """
-
-    id: str
-    severity: str
-    section: str
-    statement: str
-    check: Callable[[Bench], Outcome]
-    risky: str = ""

@@ -12,18 +12,12 @@ from dataclasses import replace
 
 from pyctl.conformance.bench import DRY_RUN, Bench
 from pyctl.conformance.calls import CALLS_AT_ONCE, need_cpus
-from pyctl.conformance.rule import (
-    ATTRIBUTES_SECTION,
-    CLEAN_INV_SECTION,
-    OBSERVED,
-    NotRun,
-    Outcome,
-    Rule,
-    observed,
-)
+from pyctl.conformance.outcome import OBSERVED, NotRun, Outcome, observed
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, Rule
 from pyctl.conformance.timing import burst_calls
+from pyctl.numbers import errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION, NOT_REQUIRED, RATE_LIMITED, status_name
-from pyctl.target.answers import RawRequest, errno_name
+from pyctl.target.answers import RawRequest
 
 ALL = (1 << 64) - 1
 RESERVED_FLAGS = (1 << 1, 1 << 31, 1 << 63)

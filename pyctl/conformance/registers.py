@@ -5,20 +5,18 @@ from __future__ import annotations
 
 from pyctl.conformance.bench import DRY_RUN, Bench
 from pyctl.conformance.discovery import UNKNOWN_NUMBERS
-from pyctl.conformance.rule import (
-    CLEAN_INV_SECTION,
+from pyctl.conformance.outcome import (
     OBSERVED,
     RECOMMENDED,
     REQUIRED,
-    WHOLE_SPEC,
     Call,
     NotRun,
     Outcome,
-    Rule,
     failed,
     observed,
     passed,
 )
+from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, Rule
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,

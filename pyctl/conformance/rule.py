@@ -7,121 +7,19 @@ kept with the exact registers, and nobody says whether it is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyctl.smccc import signed32, status_name
-from pyctl.target.answers import RawRequest
+from pyctl.conformance.outcome import Outcome
 
 if TYPE_CHECKING:
     from pyctl.conformance.bench import Bench
 
-REQUIRED = "required"
-RECOMMENDED = "recommended"
-OBSERVED = "observed"
-"""A severity, and the only outcome (beside NOT_RUN) that a rule of this severity has."""
-
-PASS = "pass"
-FAIL = "fail"
-NOT_RUN = "not run"
 
 WHOLE_SPEC = "DEN0028 v1.7"
 CLEAN_INV_SECTION = "DEN0028 v1.7, 7.10"
 ATTRIBUTES_SECTION = "DEN0028 v1.7, 7.11"
-
-
-@dataclass(frozen=True)
-class Call:
-    """One SMCCC call that was made: what was asked for, and all registers as they came back.
-
-    ``sent`` is x1 to x17 as they went in: beyond the arguments, recognisable numbers.
-    """
-
-    request: RawRequest
-    sent: tuple[int, ...]
-    x: tuple[int, ...]
-
-    @property
-    def status(self) -> int:
-        """The status in w0."""
-        return signed32(self.x[0])
-
-    def changed(self, first: int, last: int) -> list[str]:
-        """Names of the registers from ``first`` to ``last`` that are not what went in."""
-        return [f"x{n}" for n in range(first, last + 1) if self.x[n] != self.sent[n - 1]]
-
-    def registers(self, first: int, last: int) -> str:
-        """Registers as they came back, for people."""
-        return " ".join(f"x{n}=0x{self.x[n]:x}" for n in range(first, last + 1))
-
-    def as_json(self) -> dict[str, Any]:
-        """The exact registers."""
-        return {
-            "fid": f"0x{self.request.fid:08x}",
-            "cpu": self.request.cpu,
-            "in": {f"x{n}": f"0x{value:x}" for n, value in enumerate(self.sent, 1)},
-            "out": {f"x{n}": f"0x{value:x}" for n, value in enumerate(self.x)},
-        }
-
-    def __str__(self) -> str:
-        where = "" if self.request.cpu is None else f" on CPU {self.request.cpu}"
-        arguments = ", ".join(f"0x{value:x}" for value in self.request.x)
-        return f"0x{self.request.fid:08x}({arguments}){where} gave {status_name(self.status)}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a rule: the result, a sentence that says why, and the calls that show it.
-
-    ``values`` are further numbers, for machines. ``blocked`` marks a rule that should have
-    been run and could not be.
-    """
-
-    result: str
-    summary: str
-    calls: tuple[Call, ...] = ()
-    values: tuple[tuple[str, Any], ...] = ()
-    blocked: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """The evidence for an answer."""
-        evidence: dict[str, Any] = {"summary": self.summary, **dict(self.values)}
-        if self.calls:
-            evidence["calls"] = [call.as_json() for call in self.calls]
-        return evidence
-
-
-def passed(summary: str, **values: Any) -> Outcome:
-    """The rule holds."""
-    return Outcome(PASS, summary, values=tuple(values.items()))
-
-
-def failed(summary: str, calls: Sequence[Call] = (), **values: Any) -> Outcome:
-    """The rule is broken; ``calls`` are those that show it."""
-    return Outcome(FAIL, summary, tuple(calls), tuple(values.items()))
-
-
-def observed(summary: str, calls: Sequence[Call] = (), **values: Any) -> Outcome:
-    """What firmware did where nobody says what it should do."""
-    return Outcome(OBSERVED, summary, tuple(calls), tuple(values.items()))
-
-
-class NotRun(Exception):
-    """The rule has nothing to say here: it does not apply."""
-
-    blocked = False
-
-    @property
-    def outcome(self) -> Outcome:
-        """Why the rule was not run."""
-        return Outcome(NOT_RUN, str(self), blocked=self.blocked)
-
-
-class Blocked(NotRun):
-    """The rule applies, but something that it needs is missing."""
-
-    blocked = True
 
 
 @dataclass(frozen=True)

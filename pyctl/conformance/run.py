@@ -9,7 +9,8 @@ from typing import Any
 
 from pyctl.conformance import calls, discovery, questions, registers, timing
 from pyctl.conformance.bench import Access, Bench
-from pyctl.conformance.rule import FAIL, RECOMMENDED, REQUIRED, NotRun, Outcome, Rule
+from pyctl.conformance.outcome import FAIL, RECOMMENDED, REQUIRED, NotRun, Outcome
+from pyctl.conformance.rule import Rule
 from pyctl.errors import PyctlError
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES
 

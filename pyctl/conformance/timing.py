@@ -12,18 +12,17 @@ import errno
 from typing import Any
 
 from pyctl.conformance.bench import PATIENCE_S, Bench
-from pyctl.conformance.rule import (
-    ATTRIBUTES_SECTION,
+from pyctl.conformance.outcome import (
     OBSERVED,
     REQUIRED,
     Blocked,
     NotRun,
     Outcome,
-    Rule,
     failed,
     observed,
     passed,
 )
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, Rule
 from pyctl.smccc import RATE_LIMITED
 
 ROUNDS = 3

@@ -1,317 +1,57 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The virtual board's firmware (pyctl/vm/stub) as Python sees it.
+"""The running stub, asked and told by raw SMCCC calls.
 
-One table names everything that its behaviour can be told to be.  From it come
-the boot configuration that the host lays into the board's memory, and the
-vendor calls by which a running guest reads and changes the same settings.
-Numbers here are a transcription of their own; the stub's are in its settings.h
-and vendor.h, and a test compares the two.
+A guest reads and changes what the boot configuration has set, reads the log of
+calls, arms faults, and works the modelled cache.  The first call of any kind is
+the identification, so no other vendor's firmware is ever called.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pyctl.errors import NotReady, OperationFailed, UsageError
 from pyctl.firmware.faults import (
-    DURATION_LIMIT_US,
-    KEY_COMMIT,
+    CALLS,
+    KINDS_BY_NUMBER,
+    Fault,
+    Word,
+    check,
+    commit_word,
     cpu_of,
-    parse_faults,
     script_words,
+    slot_mask,
 )
-from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32, version_text
-from pyctl.target.answers import parse_number
-
-RawCall = Callable[[int, Sequence[int]], Sequence[int]]
-"""Makes one SMCCC call: function id and x1..., gives x0 to x17."""
-
-U32_LIMIT = (1 << 32) - 1
-U64_LIMIT = (1 << 64) - 1
-LOG_RECORDS = 256
-"""CLEAN_INV_MEMREGION calls that the firmware remembers."""
-QUEUE_RUNS = 64
-"""Runs of equal statuses that the firmware's queue holds."""
-
-UUID_WORDS = (0x17B0C6CB, 0xD3436850, 0x22D92DA3, 0xB048A850)
-"""cbc6b017-5068-43d3-a32d-d92250a848b0, as DEN0028 puts a UUID into w0 to w3."""
-MAJOR_REVISION = 1
-
-CALL_UID = 0x8600_FF01
-CALL_REVISION = 0x8600_FF03
-GET = 0xC600_0001
-SET = 0xC600_0002
-RESET = 0xC600_0003
-QUEUE = 0xC600_0004
-LOG = 0xC600_0005
-MODEL = 0xC600_0006
-MEDIA_READ = 0xC600_0007
-MEDIA_WRITE = 0xC600_0008
-MEDIA_COPY = 0xC600_0009
-MEDIA_BYTES_PER_CALL = 64
-MEDIA_BYTES_PER_COPY = 0x1_0000
-MODEL_WINDOW_LIMIT = 4 << 20
-MODEL_LINE_LIMITS = (16, 4096)
-
-KEY_QUEUED_STATUS = 0x0A
-KEY_TARGET_BASE = 0x0D
-KEY_TARGET_SIZE = 0x0E
-KEY_CONDUIT = 0x0F
-CONDUITS = ("hvc", "smc")
-
-CONFIG_MAGIC = 0x3130_4746_434C_5450
-CONFIG_SIZE = 0x1_0000
-
-_VERSIONS = {"none": 0} | VERSIONS
-
-
-class _Unparsable(Exception):
-    """A value is not what its key takes; says what that is."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One word pair of the boot configuration, or one SET call."""
-
-    key: int
-    index: int
-    value: int
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One ``KEY=VALUE``, checked: what was written and what the firmware gets."""
-
-    name: str
-    text: str
-    entries: tuple[Entry, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.text}"
-
-
-@dataclass(frozen=True)
-class SettingKind:
-    """A setting that exists: ``parse`` gives its entries, ``show`` a value for JSON."""
-
-    name: str
-    key: int
-    values: str
-    help: str
-    parse: Callable[[int, str], tuple[Entry, ...]]
-    show: Callable[[int], int | str] = int
-    readable: bool = True
-
-    @property
-    def usage(self) -> str:
-        """``KEY=VALUE`` for a help text."""
-        return f"{self.name}={self.values}"
-
-
-def _number_up_to(limit: int) -> Callable[[int, str], tuple[Entry, ...]]:
-    def parse(key: int, text: str) -> tuple[Entry, ...]:
-        try:
-            value = parse_number(text)
-        except UsageError as error:
-            raise _Unparsable(error.message) from None
-        if value > limit:
-            raise _Unparsable(f"It is more than {limit}.")
-        return (Entry(key, 0, value),)
-
-    return parse
-
-
-def _flag(key: int, text: str) -> tuple[Entry, ...]:
-    if text not in ("0", "1"):
-        raise _Unparsable("It is neither 0 nor 1.")
-    return (Entry(key, 0, int(text)),)
-
-
-def _version(key: int, text: str) -> tuple[Entry, ...]:
-    if text not in _VERSIONS:
-        raise _Unparsable(f"It is none of {', '.join(_VERSIONS)}.")
-    return (Entry(key, 0, _VERSIONS[text]),)
-
-
-def parse_queue(text: str) -> list[tuple[int, int]]:
-    """Statuses in order, as (status, repeat): ``BUSY*4,SUCCESS,-77``.
-
-    Raises UsageError for a status or a repeat (1 to 2^32 - 1) that is none, and for
-    more than QUEUE_RUNS runs of equal statuses.
-    """
-    runs: list[tuple[int, int]] = []
-    for word in text.split(","):
-        name, star, count = word.strip().partition("*")
-        repeat = parse_number(count) if star else 1
-        if not 1 <= repeat <= U32_LIMIT:
-            raise UsageError(f"{word.strip()!r} repeats a status {repeat} times, not 1 to 2^32-1.")
-        runs.append((parse_status(name), repeat))
-    if len(runs) > QUEUE_RUNS:
-        raise UsageError(
-            f"{len(runs)} entries are more than the {QUEUE_RUNS} that the queue holds.",
-            "Write equal statuses that follow each other as one: BUSY*4.",
-        )
-    return runs
-
-
-def _status(key: int, text: str) -> tuple[Entry, ...]:
-    try:
-        return (Entry(key, 0, parse_status(text) & U64_LIMIT),)
-    except UsageError as error:
-        raise _Unparsable(f"{error.message} {error.hint}") from None
-
-
-def _queue(key: int, text: str) -> tuple[Entry, ...]:
-    try:
-        # The index of an entry counts its further repeats.
-        return tuple(Entry(key, n - 1, status & U32_LIMIT) for status, n in parse_queue(text))
-    except UsageError as error:
-        raise _Unparsable(f"{error.message} {error.hint}".strip()) from None
-
-
-def _faults(_key: int, text: str) -> tuple[Entry, ...]:
-    try:
-        return tuple(Entry(*word) for word in script_words(parse_faults(text)))
-    except UsageError as error:
-        raise _Unparsable(f"{error.message} {error.hint}".strip()) from None
-
-
-def _show_version(value: int) -> str:
-    return version_text(value) if value else "none"
-
-
-def _show_status(value: int) -> int | str:
-    status = signed32(value)
-    return STATUS_NAMES.get(status, status)
-
-
-SETTINGS = (
-    SettingKind(
-        "smccc", 0x01, "none|1.0|1.1|1.2", "SMCCC version that is offered.", _version, _show_version
-    ),
-    SettingKind("clean_inv", 0x02, "0|1", "Whether CLEAN_INV_MEMREGION is offered.", _flag),
-    SettingKind("attributes", 0x03, "0|1", "Whether its ATTRIBUTES function is offered.", _flag),
-    SettingKind("global", 0x04, "0|1", "Whether the operation is global.", _flag),
-    SettingKind(
-        "latency_us", 0x05, "N", "Advertised worst-case latency, in us.", _number_up_to(U32_LIMIT)
-    ),
-    SettingKind("rate", 0x06, "N", "Advertised most calls per second.", _number_up_to(U64_LIMIT)),
-    SettingKind(
-        "break_even", 0x07, "N", "Advertised break-even size, in bytes.", _number_up_to(U64_LIMIT)
-    ),
-    SettingKind(
-        "duration_us",
-        0x08,
-        "N",
-        "Time that a call really takes, in us.",
-        _number_up_to(DURATION_LIMIT_US),
-    ),
-    SettingKind(
-        "attributes_status", 0x09, "S", "Status that ATTRIBUTES returns.", _status, _show_status
-    ),
-    SettingKind(
-        "status",
-        KEY_QUEUED_STATUS,
-        "S1,S2*N,...",
-        "Statuses that the next calls return, by name or number; *N repeats.",
-        _queue,
-        readable=False,
-    ),
-    SettingKind(
-        "fault",
-        KEY_COMMIT,
-        "KIND[:PARAM][@next=N][@every=K][@cpu=C][@call=F],...",
-        "Deliberate misbehaviour; `pyctl fault list` shows the kinds.",
-        _faults,
-        readable=False,
-    ),
+from pyctl.firmware.numbers import (
+    ANY_CPU,
+    CALL_REVISION,
+    CALL_UID,
+    CONDUITS,
+    GET,
+    KEY_COMMIT,
+    KEY_FIRED,
+    KEY_KIND,
+    KEY_PARAMETER,
+    KEY_QUEUED_STATUS,
+    KEY_SEEN,
+    KEY_TARGET_BASE,
+    KEY_TARGET_SIZE,
+    LOG,
+    LOG_RECORDS,
+    MAJOR_REVISION,
+    MEDIA_COPY,
+    MODEL,
+    QUEUE,
+    RESET,
+    SET,
+    SLOTS,
+    U32_LIMIT,
+    UUID_WORDS,
+    RawCall,
 )
-
-READINGS = {
-    "clean_inv_calls": 0x20,
-    "attributes_calls": 0x21,
-    "arch_features_calls": 0x22,
-    "smccc_version_calls": 0x23,
-    "unknown_calls": 0x24,
-    "log_total": 0x25,
-    "queue_length": 0x26,
-    "counter_hz": 0x27,
-    "cpus_online": 0x28,
-    "other_conduit_calls": 0x29,
-}
-"""What can only be read, and its key."""
-
-_KINDS = {kind.name: kind for kind in SETTINGS}
-_KEYS = {kind.name: kind.key for kind in SETTINGS if kind.readable} | READINGS
-
-
-def _kind(name: str) -> SettingKind:
-    if name not in _KINDS:
-        raise UsageError(f"The firmware has no setting {name!r}.", f"It has {', '.join(_KINDS)}.")
-    return _KINDS[name]
-
-
-def parse_setting(text: str) -> Setting:
-    """One ``KEY=VALUE``; UsageError says which part of it is wrong, and what is right."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(
-            f"The firmware setting {text!r} is not KEY=VALUE.", f"The keys are {', '.join(_KINDS)}."
-        )
-    kind = _kind(name)
-    try:
-        return Setting(name, value, kind.parse(kind.key, value))
-    except _Unparsable as error:
-        raise UsageError(
-            f"The firmware setting {name} cannot be {value!r}. {error}", f"Write {kind.usage}."
-        ) from None
-
-
-def parse_settings(texts: Iterable[str]) -> list[Setting]:
-    """Settings as they stand on a command line, ``KEY=VALUE`` each.
-
-    Raises UsageError for the first that makes no sense, and for a key given twice.
-    """
-    settings: dict[str, Setting] = {}
-    for text in texts:
-        setting = parse_setting(text)
-        if setting.name in settings:
-            raise UsageError(
-                f"The firmware setting {setting.name} is given twice: "
-                f"{settings[setting.name]} and {setting}.",
-                "Give it once.",
-            )
-        settings[setting.name] = setting
-    return list(settings.values())
-
-
-def fnv1a_64(data: bytes) -> int:
-    """The FNV-1a hash of ``data``, 64 bit: the boot configuration's checksum."""
-    result = 0xCBF2_9CE4_8422_2325
-    for byte in data:
-        result = (result ^ byte) * 0x100_0000_01B3 & U64_LIMIT
-    return result
-
-
-def boot_blob(settings: Iterable[Setting], conduit: str, target: range = range(0)) -> bytes:
-    """The boot configuration for a board whose device tree names ``conduit`` (hvc, smc).
-
-    Magic, count, entries of two words, checksum; little endian.  What is not among
-    ``settings`` keeps the stub's default.  ``target`` is the memory that tests may
-    aim at; the stub does not start without.
-    """
-    entries = [
-        Entry(KEY_CONDUIT, 0, CONDUITS.index(conduit)),
-        Entry(KEY_TARGET_BASE, 0, target.start),
-        Entry(KEY_TARGET_SIZE, 0, len(target)),
-    ]
-    for setting in settings:
-        entries.extend(setting.entries)
-    blob = struct.pack("<QQ", CONFIG_MAGIC, len(entries))
-    blob += b"".join(struct.pack("<QQ", e.key | e.index << 32, e.value) for e in entries)
-    return blob + struct.pack("<Q", fnv1a_64(blob))
+from pyctl.firmware.settings import KEYS, READINGS, SETTINGS, Setting
+from pyctl.smccc import STATUS_NAMES, signed32
 
 
 @dataclass(frozen=True)
@@ -393,11 +133,11 @@ class Stub:
 
     def get(self, name: str) -> int:
         """The value of a setting, or one of READINGS, as a number."""
-        if name not in _KEYS:
+        if name not in KEYS:
             raise UsageError(
-                f"The firmware has no value {name!r} to read.", f"It has {', '.join(_KEYS)}."
+                f"The firmware has no value {name!r} to read.", f"It has {', '.join(KEYS)}."
             )
-        return self._identified_call(GET, f"read {name}", _KEYS[name], 0)[1]
+        return self._identified_call(GET, f"read {name}", KEYS[name], 0)[1]
 
     def set(self, setting: Setting) -> None:
         """Change a setting from now on; for ``status``, append to the queue."""
@@ -504,3 +244,70 @@ class Stub:
                 "Board and pyctl may be of different versions: start the board again.",
             )
         return registers
+
+
+@dataclass(frozen=True)
+class ArmedFault:
+    """A fault in force, with the calls that it was about and those that suffered it."""
+
+    slot: int
+    fault: Fault
+    seen: int
+    fired: int
+
+
+class Faults:
+    """The faults of a running stub."""
+
+    def __init__(self, stub: Stub) -> None:
+        self._stub = stub
+
+    def armed(self) -> list[ArmedFault]:
+        """What is in force now."""
+        return [fault for slot in range(SLOTS) if (fault := self._read(slot))]
+
+    def _read(self, slot: int) -> ArmedFault | None:
+        number = self._stub.get_key(KEY_KIND, slot)
+        if not number:
+            return None
+        kind = KINDS_BY_NUMBER[number]
+        parameter, count, every, mpidr, calls, seen, fired = (
+            self._stub.get_key(key, slot)
+            for key in (*range(KEY_PARAMETER, KEY_COMMIT), KEY_SEEN, KEY_FIRED)
+        )
+        fault = Fault(
+            kind,
+            parameter,
+            count,
+            every,
+            None if mpidr == ANY_CPU else cpu_of(mpidr),
+            tuple(name for name in kind.calls if CALLS[name] & calls),
+        )
+        return ArmedFault(slot, fault, seen, fired)
+
+    def replace(self, faults: Sequence[Fault]) -> None:
+        """Make ``faults`` all that is armed; calls held by former ones go on."""
+        check(faults)
+        self._write(script_words(faults))
+
+    def add(self, faults: Sequence[Fault]) -> list[int]:
+        """Arm ``faults`` beside what is armed already; gives their slots.
+
+        Raises UsageError if they contradict that, or there is no place.
+        """
+        armed = self.armed()
+        check([*(one.fault for one in armed), *faults])
+        taken = {one.slot for one in armed}
+        slots = [slot for slot in range(SLOTS) if slot not in taken][: len(faults)]
+        pairs = zip(slots, faults, strict=True)
+        words = [word for slot, fault in pairs for word in fault.words(slot)]
+        self._write([*words, commit_word(slot_mask(slots), 0)])
+        return slots
+
+    def clear(self, slots: Collection[int] = range(SLOTS)) -> None:
+        """Disarm; calls that are held by these go on."""
+        self._write([commit_word(0, slot_mask(slots))])
+
+    def _write(self, words: Iterable[Word]) -> None:
+        for key, slot, value in words:
+            self._stub.set_key(key, slot, value)

@@ -10,34 +10,27 @@ tests compare the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pyctl.errors import UsageError
+from pyctl.firmware.numbers import (
+    ANY_CPU,
+    DURATION_LIMIT_US,
+    KEY_CALLS,
+    KEY_COMMIT,
+    KEY_COUNT,
+    KEY_CPU,
+    KEY_EVERY,
+    KEY_KIND,
+    KEY_PARAMETER,
+    MAX_CPUS,
+    SLOTS,
+    U32_LIMIT,
+    U64_LIMIT,
+)
+from pyctl.numbers import parse_number
 from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32
-from pyctl.target.answers import parse_number
-
-if TYPE_CHECKING:
-    from pyctl.firmware.client import Stub
-
-SLOTS = 16
-"""Faults that can be armed at the same time."""
-MAX_CPUS = 64
-DURATION_LIMIT_US = 600_000_000
-_U32_LIMIT = (1 << 32) - 1
-_U64_LIMIT = (1 << 64) - 1
-ANY_CPU = _U64_LIMIT
-
-KEY_KIND = 0x40
-KEY_PARAMETER = 0x41
-KEY_COUNT = 0x42
-KEY_EVERY = 0x43
-KEY_CPU = 0x44
-KEY_CALLS = 0x45
-KEY_COMMIT = 0x46
-KEY_SEEN = 0x47
-KEY_FIRED = 0x48
 
 CALLS = {
     "clean_inv": 0x01,
@@ -76,7 +69,7 @@ def _offset(text: str) -> int:
     value = parse_number(text.removeprefix("-"))
     if not 0 < value < 1 << 63:
         raise UsageError(f"{text!r} is no distance from the right base.")
-    return -value & _U64_LIMIT if text.startswith("-") else value
+    return -value & U64_LIMIT if text.startswith("-") else value
 
 
 def _limit(text: str) -> int:
@@ -84,15 +77,15 @@ def _limit(text: str) -> int:
     if not slash:
         raise UsageError(f"{text!r} is not CALLS/WINDOW_US.")
     window = _number(1, DURATION_LIMIT_US)(window_us)
-    return _number(1, _U32_LIMIT)(calls) << 32 | window
+    return _number(1, U32_LIMIT)(calls) << 32 | window
 
 
 def _status(text: str) -> int:
-    return parse_status(text) & _U64_LIMIT
+    return parse_status(text) & U64_LIMIT
 
 
 def _version(text: str) -> int:
-    return VERSIONS[text] if text in VERSIONS else _number(0, _U32_LIMIT)(text)
+    return VERSIONS[text] if text in VERSIONS else _number(0, U32_LIMIT)(text)
 
 
 def _show_status(value: int) -> str:
@@ -104,7 +97,7 @@ def _show_offset(value: int) -> str:
 
 
 def _show_limit(value: int) -> str:
-    return f"{value >> 32}/{value & _U32_LIMIT}"
+    return f"{value >> 32}/{value & U32_LIMIT}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ def _operation(name: str, number: int, help_text: str, *decides: str) -> FaultKi
     return FaultKind(name, number, help_text, decides=frozenset(decides))
 
 
-def _attribute(name: str, number: int, what: str, limit: int = _U64_LIMIT) -> FaultKind:
+def _attribute(name: str, number: int, what: str, limit: int = U64_LIMIT) -> FaultKind:
     return FaultKind(
         name,
         number,
@@ -218,7 +211,7 @@ KINDS = (
         12,
         "Cover only what lies below an address (4 GiB).",
         "ADDR",
-        _number(1, _U64_LIMIT),
+        _number(1, U64_LIMIT),
         hex,
         1 << 32,
         decides=frozenset({"below"}),
@@ -246,7 +239,7 @@ KINDS = (
         18,
         "Return this in the upper half of x0.",
         "VALUE",
-        _number(0, _U32_LIMIT),
+        _number(0, U32_LIMIT),
         hex,
         0xDEAD_BEEF,
         _ALL,
@@ -305,7 +298,7 @@ KINDS = (
     ),
 )
 _KINDS = {kind.name: kind for kind in KINDS}
-_NUMBERS = {kind.number: kind for kind in KINDS}
+KINDS_BY_NUMBER = {kind.number: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -394,9 +387,9 @@ def parse_fault(text: str) -> Fault:
 def _qualifier(kind: FaultKind, text: str) -> tuple[str, int | tuple[str, ...]]:
     key, equals, value = text.partition("=")
     if equals and key == "next":
-        return "count", _number(1, _U32_LIMIT)(value)
+        return "count", _number(1, U32_LIMIT)(value)
     if equals and key == "every":
-        return "every", _number(1, _U32_LIMIT)(value)
+        return "every", _number(1, U32_LIMIT)(value)
     if equals and key == "cpu":
         return "cpu", _number(0, MAX_CPUS - 1)(value)
     if equals and key == "call":
@@ -433,79 +426,12 @@ def script_words(faults: Sequence[Fault]) -> list[Word]:
     """What makes ``faults`` all that is armed."""
     words = [word for slot, fault in enumerate(faults) for word in fault.words(slot)]
     fill = (1 << len(faults)) - 1
-    return [*words, _commit(fill, (1 << SLOTS) - 1 & ~fill)]
+    return [*words, commit_word(fill, (1 << SLOTS) - 1 & ~fill)]
 
 
-def _commit(fill: int, empty: int) -> Word:
+def commit_word(fill: int, empty: int) -> Word:
     return KEY_COMMIT, 0, fill | empty << 32
 
 
-@dataclass(frozen=True)
-class ArmedFault:
-    """A fault in force, with the calls that it was about and those that suffered it."""
-
-    slot: int
-    fault: Fault
-    seen: int
-    fired: int
-
-
-class Faults:
-    """The faults of a running stub."""
-
-    def __init__(self, stub: Stub) -> None:
-        self._stub = stub
-
-    def armed(self) -> list[ArmedFault]:
-        """What is in force now."""
-        return [fault for slot in range(SLOTS) if (fault := self._read(slot))]
-
-    def _read(self, slot: int) -> ArmedFault | None:
-        number = self._stub.get_key(KEY_KIND, slot)
-        if not number:
-            return None
-        kind = _NUMBERS[number]
-        parameter, count, every, mpidr, calls, seen, fired = (
-            self._stub.get_key(key, slot)
-            for key in (*range(KEY_PARAMETER, KEY_COMMIT), KEY_SEEN, KEY_FIRED)
-        )
-        fault = Fault(
-            kind,
-            parameter,
-            count,
-            every,
-            None if mpidr == ANY_CPU else cpu_of(mpidr),
-            tuple(name for name in kind.calls if CALLS[name] & calls),
-        )
-        return ArmedFault(slot, fault, seen, fired)
-
-    def replace(self, faults: Sequence[Fault]) -> None:
-        """Make ``faults`` all that is armed; calls held by former ones go on."""
-        check(faults)
-        self._write(script_words(faults))
-
-    def add(self, faults: Sequence[Fault]) -> list[int]:
-        """Arm ``faults`` beside what is armed already; gives their slots.
-
-        Raises UsageError if they contradict that, or there is no place.
-        """
-        armed = self.armed()
-        check([*(one.fault for one in armed), *faults])
-        taken = {one.slot for one in armed}
-        slots = [slot for slot in range(SLOTS) if slot not in taken][: len(faults)]
-        pairs = zip(slots, faults, strict=True)
-        words = [word for slot, fault in pairs for word in fault.words(slot)]
-        self._write([*words, _commit(_mask(slots), 0)])
-        return slots
-
-    def clear(self, slots: Collection[int] = range(SLOTS)) -> None:
-        """Disarm; calls that are held by these go on."""
-        self._write([_commit(0, _mask(slots))])
-
-    def _write(self, words: Iterable[Word]) -> None:
-        for key, slot, value in words:
-            self._stub.set_key(key, slot, value)
-
-
-def _mask(slots: Iterable[int]) -> int:
+def slot_mask(slots: Iterable[int]) -> int:
     return sum(1 << slot for slot in set(slots))

@@ -15,16 +15,10 @@ import math
 from dataclasses import dataclass
 
 from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost, UsageError
+from pyctl.numbers import errno_name
+from pyctl.ranges import check_width, target_range
 from pyctl.smccc import status_name
-from pyctl.target.answers import (
-    FirmwareCalls,
-    Info,
-    Record,
-    Request,
-    check_width,
-    errno_name,
-    target_range,
-)
+from pyctl.target.answers import FirmwareCalls, Info, Record, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.provider import Provider, calls_inside, find_provider, start_counting
 from pyctl.target.regions import check_target, regions

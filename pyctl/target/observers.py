@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from pyctl.errors import OperationFailed
-from pyctl.firmware.client import (
+from pyctl.firmware.client import Stub
+from pyctl.firmware.numbers import (
     MEDIA_BYTES_PER_CALL,
     MEDIA_BYTES_PER_COPY,
     MEDIA_READ,
     MEDIA_WRITE,
-    Stub,
 )
 from pyctl.smccc import signed32
 from pyctl.target.answers import Request

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pyctl.errors import NotReady, UsageError
-from pyctl.target.answers import Range
+from pyctl.ranges import Range, intersection, subtract
 from pyctl.target.sysfs import Device, devices, number, processes_holding
 from pyctl.target.system import Host
 
@@ -219,25 +219,6 @@ def _classify(resource: _Resource) -> Region:
     if kind == DEVICE_KIND and "bus" in lower:
         use = Use.UNKNOWN
     return Region(resource.range, kind, name, use, why, depth=resource.level)
-
-
-def intersection(one: Range, other: Range) -> Range:
-    """The bytes that both have (empty if they have none in common)."""
-    addr = max(one.addr, other.addr)
-    return Range(addr, max(addr, min(one.end, other.end)))
-
-
-def subtract(whole: Range, holes: Iterable[Range]) -> Iterator[Range]:
-    """What is left of ``whole`` without ``holes``, in ascending order."""
-    position = whole.addr
-    for hole in sorted(holes):
-        if hole.end <= position or hole.addr >= whole.end:
-            continue
-        if hole.addr > position:
-            yield Range(position, hole.addr)
-        position = hole.end
-    if position < whole.end:
-        yield Range(position, whole.end)
 
 
 # /proc/device-tree/reserved-memory

@@ -23,7 +23,7 @@ from typing import Any
 
 from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import TargetLost
-from pyctl.firmware.client import boot_blob
+from pyctl.firmware.boot import boot_blob
 from pyctl.vm import channel
 from pyctl.vm.build import Builder
 from pyctl.vm.channel import Frame

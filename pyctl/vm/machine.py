@@ -21,7 +21,8 @@ from pathlib import Path
 
 from pyctl.cache import digest
 from pyctl.errors import NotReady, UsageError
-from pyctl.firmware.client import Setting, boot_blob
+from pyctl.firmware.boot import boot_blob
+from pyctl.firmware.settings import Setting
 from pyctl.vm import devicetree
 from pyctl.vm.channel import PORT_NAME
 from pyctl.vm.devicetree import CONFIG_ADDR, DTB_ADDR, INITRD_ADDR, KERNEL_ADDR, Layout

@@ -17,8 +17,8 @@ import pytest
 from runner import Pyctl
 
 from pyctl.errors import NotReady
-from pyctl.firmware.client import Stub, parse_setting, parse_settings
-from pyctl.firmware.faults import Faults
+from pyctl.firmware.client import Faults, Stub
+from pyctl.firmware.settings import parse_setting, parse_settings
 from pyctl.target import regions
 from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import Debugfs, exchange

@@ -16,9 +16,10 @@ from pyctl.coherency.lines import GOOD, LOST, STALE
 from pyctl.coherency.race import race_case, run_race
 from pyctl.coherency.run import Plan, check_plan, choose_observer, choose_window, execute
 from pyctl.errors import UsageError
-from pyctl.firmware.client import parse_setting
-from pyctl.firmware.faults import Faults, parse_faults
-from pyctl.target.answers import Range
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import parse_faults
+from pyctl.firmware.settings import parse_setting
+from pyctl.ranges import Range
 from pyctl.target.observers import ModelObserver
 
 pytestmark = pytest.mark.duration(300)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyctl.cli.main import COMMANDS
-from pyctl.firmware.client import parse_setting
+from pyctl.firmware.settings import parse_setting
 from pyctl.target.kmod import KernelEvents
 from pyctl.target.modinfo import find_file
 

@@ -10,8 +10,9 @@ import json
 
 import pytest
 
-from pyctl.firmware.client import parse_setting
-from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import parse_faults
+from pyctl.firmware.settings import parse_setting
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from runner import Running
 
-from pyctl.firmware.client import parse_setting
+from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields, Request, blocks
 from pyctl.target.debugfs import exchange
 from pyctl.target.modinfo import find_file

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from statuses import Status
 
-from pyctl.firmware.client import Stub, parse_setting
+from pyctl.firmware.client import Stub
+from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields
 from pyctl.target.debugfs import exchange
 from pyctl.target.modinfo import find_file

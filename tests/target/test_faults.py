@@ -15,7 +15,8 @@ import pytest
 from statuses import Status
 
 from pyctl.errors import OperationFailed, TargetLost
-from pyctl.firmware.faults import KINDS, Faults, parse_faults
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import KINDS, parse_faults
 from pyctl.target.answers import RawRequest, Request
 from pyctl.target.provider import calls_inside
 

@@ -17,7 +17,7 @@ import pytest
 from runner import Running, umount
 from statuses import Status
 
-from pyctl.firmware.client import parse_setting
+from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import exchange
 from pyctl.target.modinfo import find_file

@@ -11,8 +11,10 @@ import pytest
 from reference import Reference
 
 from pyctl.errors import OperationFailed
-from pyctl.firmware.client import MEDIA_READ, MEDIA_WRITE, parse_setting
-from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import parse_faults
+from pyctl.firmware.numbers import MEDIA_READ, MEDIA_WRITE
+from pyctl.firmware.settings import parse_setting
 from pyctl.target.observers import ModelObserver
 
 pytestmark = pytest.mark.shared_board

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from statuses import Status
 
-from pyctl.firmware.faults import Faults, parse_faults
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import parse_faults
 
 pytestmark = pytest.mark.every_board
 

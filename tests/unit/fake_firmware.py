@@ -12,7 +12,8 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pyctl.target.answers import Elapsed, FirmwareCalls, Range, RawRequest, Record, Request
+from pyctl.ranges import Range
+from pyctl.target.answers import Elapsed, FirmwareCalls, RawRequest, Record, Request
 
 VERSION, FEATURES, PSCI_FEATURES = 0x8000_0000, 0x8000_0001, 0x8400_000A
 OPERATION, ATTRIBUTES = 0xC000_0005, 0xC000_0006

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fake_machine import Machine
 
-from pyctl.firmware.client import CALL_UID, UUID_WORDS
-from pyctl.firmware.faults import KINDS, SLOTS
+from pyctl.firmware.faults import KINDS
+from pyctl.firmware.numbers import CALL_UID, SLOTS, UUID_WORDS
 from pyctl.target.debugfs import Debugfs
 
 COMMANDS = [

@@ -17,7 +17,7 @@ from reference import Reference
 from pyctl.coherency.cases import run_single, single_cases
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, Count, Patterns
 from pyctl.coherency.stage import Stage
-from pyctl.target.answers import Range
+from pyctl.ranges import Range
 from pyctl.target.observers import Piece, _spans, joined
 
 BASE = 0x5F00_0000

@@ -20,7 +20,7 @@ from fake_firmware import (
     Tamper,
 )
 
-from pyctl.conformance.rule import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
+from pyctl.conformance.outcome import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
 from pyctl.conformance.run import RULES, Finding, Report
 from pyctl.errors import TargetLost
 from pyctl.target.answers import RawRequest

@@ -11,20 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pyctl
 from pyctl.errors import UsageError
-from pyctl.firmware import client as firmware
-from pyctl.firmware import faults
-from pyctl.firmware.client import Stub, parse_setting
-from pyctl.firmware.faults import (
-    KINDS,
-    Fault,
-    Faults,
-    parse_fault,
-    parse_faults,
-    script_words,
-)
+from pyctl.firmware import faults, numbers
+from pyctl.firmware.client import Faults, Stub
+from pyctl.firmware.faults import KINDS, Fault, parse_fault, parse_faults, script_words
+from pyctl.firmware.settings import READINGS, parse_setting
 
-STUB_SOURCES = Path(firmware.__file__).parents[1] / "vm" / "stub"
+STUB_SOURCES = Path(pyctl.__file__).parent / "vm" / "stub"
 PARAMETERS = {"status": "BUSY", "rate_limit": "3/1000", "version": "1.1", "attr_global": "1"}
 
 
@@ -168,14 +162,14 @@ class Table:
         self.commits: list[int] = []
 
     def __call__(self, fid: int, args: Sequence[int]) -> list[int]:
-        if fid == firmware.CALL_UID:
-            return [*firmware.UUID_WORDS, *[0] * 14]
-        if fid == firmware.CALL_REVISION:
+        if fid == numbers.CALL_UID:
+            return [*numbers.UUID_WORDS, *[0] * 14]
+        if fid == numbers.CALL_REVISION:
             return [1, *[0] * 17]
-        if fid == firmware.GET:
-            value = 1 if args[0] == firmware.READINGS["counter_hz"] else self.armed.get(args[:2], 0)
+        if fid == numbers.GET:
+            value = 1 if args[0] == READINGS["counter_hz"] else self.armed.get(args[:2], 0)
             return [0, value, *[0] * 16]
-        assert fid == firmware.SET
+        assert fid == numbers.SET
         key, slot, value = args
         if key == faults.KEY_COMMIT:
             self.commit(value)
@@ -250,7 +244,7 @@ def test_numbers_are_those_of_the_stub() -> None:
         for name, number in re.findall(r"^#define (\w+)\s+(0x[0-9a-f]+|[0-9]+)U?L?\b", text, re.M)
     }
     for name in ("KIND", "PARAMETER", "COUNT", "EVERY", "CPU", "CALLS", "COMMIT", "SEEN", "FIRED"):
-        assert stub[f"KEY_FAULT_{name}"] == getattr(faults, f"KEY_{name}")
+        assert stub[f"KEY_FAULT_{name}"] == getattr(numbers, f"KEY_{name}")
     for name, bit in faults.CALLS.items():
         assert stub[f"FAULT_ON_{name.upper()}"] == bit
     assert stub["FAULT_SLOTS"] == faults.SLOTS

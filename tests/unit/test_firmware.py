@@ -13,19 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pyctl
 from pyctl.errors import NotReady, OperationFailed, UsageError
-from pyctl.firmware import client as firmware
-from pyctl.firmware.client import (
-    Entry,
-    Stub,
-    boot_blob,
-    parse_queue,
-    parse_setting,
-    parse_settings,
-)
-from pyctl.firmware.faults import SLOTS
+from pyctl.firmware import numbers
+from pyctl.firmware.boot import boot_blob, fnv1a_64
+from pyctl.firmware.client import Stub
+from pyctl.firmware.numbers import SLOTS, Entry
+from pyctl.firmware.settings import READINGS, SETTINGS, parse_queue, parse_setting, parse_settings
 
-STUB_SOURCES = Path(firmware.__file__).parents[1] / "vm" / "stub"
+STUB_SOURCES = Path(pyctl.__file__).parent / "vm" / "stub"
 HZ = 24_000_000
 
 
@@ -34,7 +30,7 @@ def unpack(blob: bytes) -> list[Entry]:
     magic, count = struct.unpack_from("<QQ", blob)
     assert magic == int.from_bytes(b"PTLCFG01", "little")
     assert len(blob) == 16 + 16 * count + 8
-    assert struct.unpack("<Q", blob[-8:])[0] == firmware.fnv1a_64(blob[:-8])
+    assert struct.unpack("<Q", blob[-8:])[0] == fnv1a_64(blob[:-8])
     pairs = struct.iter_unpack("<QQ", blob[16:-8])
     return [Entry(key & 0xFFFF_FFFF, key >> 32, value) for key, value in pairs]
 
@@ -113,7 +109,7 @@ def test_unknown_key_lists_the_good_ones(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_settings(["rate=1", text])
     assert repr(text.partition("=")[0]) in refused.value.message
-    for kind in firmware.SETTINGS:
+    for kind in SETTINGS:
         assert kind.name in refused.value.hint
 
 
@@ -124,15 +120,15 @@ def test_key_given_twice_is_refused() -> None:
 
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(1, 2**32 - 1)), min_size=1))
 def test_queue_text_is_what_the_queue_gets(runs: list[tuple[int, int]]) -> None:
-    runs = runs[: firmware.QUEUE_RUNS]
+    runs = runs[: numbers.QUEUE_RUNS]
     assert parse_queue(",".join(f"{status}*{repeat}" for status, repeat in runs)) == runs
 
 
 def test_checksum_is_fnv1a_64() -> None:
     # The published test vectors of the algorithm.
-    assert firmware.fnv1a_64(b"") == 0xCBF29CE484222325
-    assert firmware.fnv1a_64(b"a") == 0xAF63DC4C8601EC8C
-    assert firmware.fnv1a_64(b"foobar") == 0x85944171F73967E8
+    assert fnv1a_64(b"") == 0xCBF29CE484222325
+    assert fnv1a_64(b"a") == 0xAF63DC4C8601EC8C
+    assert fnv1a_64(b"foobar") == 0x85944171F73967E8
 
 
 @pytest.mark.parametrize(("conduit", "number"), [("hvc", 0), ("smc", 1)])
@@ -149,12 +145,12 @@ def test_boot_blob_holds_conduit_and_settings(conduit: str, number: int) -> None
 
 
 def test_largest_boot_blob_fits() -> None:
-    longest = "status=" + ",".join(["BUSY", "SUCCESS"] * (firmware.QUEUE_RUNS // 2))
+    longest = "status=" + ",".join(["BUSY", "SUCCESS"] * (numbers.QUEUE_RUNS // 2))
     faults = "fault=" + ",".join(f"hold@cpu={cpu}" for cpu in range(SLOTS))
-    others = {kind.name for kind in firmware.SETTINGS} - {"smccc", "status", "fault"}
+    others = {kind.name for kind in SETTINGS} - {"smccc", "status", "fault"}
     texts = [f"{name}=1" for name in others]
     blob = boot_blob(parse_settings(["smccc=1.1", *texts, longest, faults]), "hvc")
-    assert len(blob) <= firmware.CONFIG_SIZE
+    assert len(blob) <= numbers.CONFIG_SIZE
 
 
 def c_numbers(*names: str) -> dict[str, int]:
@@ -167,23 +163,23 @@ def c_numbers(*names: str) -> dict[str, int]:
 def test_keys_are_those_of_the_stub() -> None:
     stub = c_numbers("settings.h", "vendor.h", "fault.h")
     aliases = {"smccc": "smccc_version", "status": "queued_status", "fault": "fault_commit"}
-    for kind in firmware.SETTINGS:
+    for kind in SETTINGS:
         assert stub[f"KEY_{aliases.get(kind.name, kind.name).upper()}"] == kind.key
     for name in ("log_total", "queue_length", "counter_hz", "cpus_online"):
-        assert stub[f"KEY_{name.upper()}"] == firmware.READINGS[name]
-    assert stub["KEY_COUNTERS"] == firmware.READINGS["clean_inv_calls"]
-    assert stub["KEY_OTHER_CONDUIT"] == firmware.READINGS["other_conduit_calls"]
+        assert stub[f"KEY_{name.upper()}"] == READINGS[name]
+    assert stub["KEY_COUNTERS"] == READINGS["clean_inv_calls"]
+    assert stub["KEY_OTHER_CONDUIT"] == READINGS["other_conduit_calls"]
     for name in ("CONDUIT", "TARGET_BASE", "TARGET_SIZE"):
-        assert stub[f"KEY_{name}"] == getattr(firmware, f"KEY_{name}")
+        assert stub[f"KEY_{name}"] == getattr(numbers, f"KEY_{name}")
 
 
 def test_limits_are_those_of_the_stub() -> None:
     stub = c_numbers("settings.h", "queue.c", "record.c", "config.c", "layout.h")
-    assert stub["DURATION_LIMIT_US"] == firmware.DURATION_LIMIT_US
-    assert stub["RUNS"] == firmware.QUEUE_RUNS
-    assert stub["RECORDS"] == firmware.LOG_RECORDS
-    assert stub["CONFIG_MAGIC"] == firmware.CONFIG_MAGIC
-    assert stub["CONFIG_SIZE"] == firmware.CONFIG_SIZE
+    assert stub["DURATION_LIMIT_US"] == numbers.DURATION_LIMIT_US
+    assert stub["RUNS"] == numbers.QUEUE_RUNS
+    assert stub["RECORDS"] == numbers.LOG_RECORDS
+    assert stub["CONFIG_MAGIC"] == numbers.CONFIG_MAGIC
+    assert stub["CONFIG_SIZE"] == numbers.CONFIG_SIZE
 
 
 def padded(*registers: int) -> list[int]:
@@ -199,9 +195,9 @@ class Wire:
     def __init__(self, answers: dict[int, Answer]) -> None:
         self.calls: list[tuple[int, tuple[int, ...]]] = []
         self._answers: dict[int, Answer] = {
-            firmware.CALL_UID: lambda _: padded(*firmware.UUID_WORDS),
-            firmware.CALL_REVISION: lambda _: padded(1, 0),
-            firmware.GET: lambda args: padded(0, HZ if args[0] == 0x27 else args[0]),
+            numbers.CALL_UID: lambda _: padded(*numbers.UUID_WORDS),
+            numbers.CALL_REVISION: lambda _: padded(1, 0),
+            numbers.GET: lambda args: padded(0, HZ if args[0] == 0x27 else args[0]),
         } | answers
 
     def __call__(self, fid: int, args: Sequence[int]) -> list[int]:
@@ -209,7 +205,7 @@ class Wire:
         return self._answers[fid](args) if fid in self._answers else padded((1 << 64) - 1)
 
 
-IDENTIFY = [(firmware.CALL_UID, ()), (firmware.CALL_REVISION, ()), (firmware.GET, (0x27, 0))]
+IDENTIFY = [(numbers.CALL_UID, ()), (numbers.CALL_REVISION, ()), (numbers.GET, (0x27, 0))]
 
 
 def test_identification_comes_before_any_other_vendor_call() -> None:
@@ -217,7 +213,7 @@ def test_identification_comes_before_any_other_vendor_call() -> None:
     stub = Stub(wire)
     assert stub.get("rate") == 0x06
     assert stub.get("clean_inv_calls") == 0x20
-    assert wire.calls == [*IDENTIFY, (firmware.GET, (0x06, 0)), (firmware.GET, (0x20, 0))]
+    assert wire.calls == [*IDENTIFY, (numbers.GET, (0x06, 0)), (numbers.GET, (0x20, 0))]
 
 
 @pytest.mark.parametrize(
@@ -225,21 +221,21 @@ def test_identification_comes_before_any_other_vendor_call() -> None:
     [
         padded((1 << 64) - 1),
         padded(0xB66FB428, 0xE911C52E, 0x564BCAA9, 0x743A004D),
-        padded(*firmware.UUID_WORDS[:3], 0),
+        padded(*numbers.UUID_WORDS[:3], 0),
     ],
 )
 @pytest.mark.parametrize("action", ["identify", "get", "queue", "reset", "log", "state"])
 def test_foreign_firmware_gets_no_call_but_the_uid(registers: list[int], action: str) -> None:
-    wire = Wire({firmware.CALL_UID: lambda _: registers})
+    wire = Wire({numbers.CALL_UID: lambda _: registers})
     stub = Stub(wire)
     arguments = {"get": ("rate",), "queue": (-5,)}.get(action, ())
     with pytest.raises(NotReady, match="not the stub"):
         getattr(stub, action)(*arguments)
-    assert wire.calls == [(firmware.CALL_UID, ())]
+    assert wire.calls == [(numbers.CALL_UID, ())]
 
 
 def test_another_revision_of_the_stub_is_refused() -> None:
-    wire = Wire({firmware.CALL_REVISION: lambda _: padded(2, 0)})
+    wire = Wire({numbers.CALL_REVISION: lambda _: padded(2, 0)})
     with pytest.raises(NotReady, match="revision 2"):
         Stub(wire).identify()
     assert wire.calls == IDENTIFY[:2]
@@ -250,32 +246,32 @@ def test_call_that_cannot_be_made_means_not_ready() -> None:
         raise OperationFailed("No conduit.")
 
     with pytest.raises(NotReady, match="No conduit"):
-        Stub(Wire({firmware.CALL_UID: refuse})).identify()
+        Stub(Wire({numbers.CALL_UID: refuse})).identify()
 
 
 def test_set_and_queue_send_what_the_boot_blob_would_hold() -> None:
-    ok = {firmware.SET: lambda _: padded(0), firmware.QUEUE: lambda _: padded(0, 60)}
+    ok = {numbers.SET: lambda _: padded(0), numbers.QUEUE: lambda _: padded(0, 60)}
     wire = Wire(ok)
     stub = Stub(wire)
     stub.set(parse_setting("latency_us=70"))
     stub.set(parse_setting("status=BUSY*4,-77"))
     assert wire.calls[len(IDENTIFY) :] == [
-        (firmware.SET, (0x05, 0, 70)),
-        (firmware.QUEUE, (0xFFFF_FFFB, 4)),
-        (firmware.QUEUE, (0xFFFF_FFB3, 1)),
+        (numbers.SET, (0x05, 0, 70)),
+        (numbers.QUEUE, (0xFFFF_FFFB, 4)),
+        (numbers.QUEUE, (0xFFFF_FFB3, 1)),
     ]
     assert stub.queue(-1, 2) == 60
 
 
 @pytest.mark.parametrize(("records_only", "what"), [(False, 0), (True, 1)])
 def test_reset_says_how_much(records_only: bool, what: int) -> None:
-    wire = Wire({firmware.RESET: lambda _: padded(0)})
+    wire = Wire({numbers.RESET: lambda _: padded(0)})
     Stub(wire).reset(records_only=records_only)
-    assert wire.calls[-1] == (firmware.RESET, (what,))
+    assert wire.calls[-1] == (numbers.RESET, (what,))
 
 
 def test_refusal_names_what_was_asked_and_the_status() -> None:
-    wire = Wire({firmware.SET: lambda _: padded((1 << 64) - 3)})
+    wire = Wire({numbers.SET: lambda _: padded((1 << 64) - 3)})
     with pytest.raises(OperationFailed, match="set rate=1: INVALID_PARAMETER"):
         Stub(wire).set(parse_setting("rate=1"))
 
@@ -302,7 +298,7 @@ def log_wire(total: int, lost: Sequence[int] = (), running: Sequence[int] = ()) 
     def get(args: Sequence[int]) -> list[int]:
         return padded(0, {0x25: total, 0x27: HZ}[args[0]])
 
-    return Wire({firmware.LOG: record, firmware.GET: get})
+    return Wire({numbers.LOG: record, numbers.GET: get})
 
 
 def test_log_entry_has_times_in_ns_and_the_status() -> None:
@@ -331,7 +327,7 @@ def test_call_still_in_the_firmware_has_no_end() -> None:
 
 def test_state_is_json_with_every_setting_and_reading() -> None:
     values = {0x01: 0x10001, 0x09: (1 << 64) - 2, 0x27: HZ}
-    wire = Wire({firmware.GET: lambda args: padded(0, values.get(args[0], 1))})
+    wire = Wire({numbers.GET: lambda args: padded(0, values.get(args[0], 1))})
     state = json.loads(json.dumps(Stub(wire).state()))
     assert state["settings"] == {
         "smccc": "1.1",
@@ -344,5 +340,5 @@ def test_state_is_json_with_every_setting_and_reading() -> None:
         "duration_us": 1,
         "attributes_status": "NOT_REQUIRED",
     }
-    assert set(state["readings"]) == set(firmware.READINGS)
+    assert set(state["readings"]) == set(READINGS)
     assert state["readings"]["counter_hz"] == HZ

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from pyctl import smccc
 from pyctl.errors import NotReady, UsageError
-from pyctl.target import answers as model
-from pyctl.target.answers import Fields, Range, parse_number
+from pyctl.numbers import errno_name, parse_number, size_text
+from pyctl.ranges import Range, check_width, target_range
+from pyctl.target.answers import Discovery, Fields, Info, Request
 
 SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 numbers = st.integers(min_value=0, max_value=(1 << 64) - 1)
@@ -71,7 +72,7 @@ def test_the_refusal_names_the_fault(text: str, fault: str) -> None:
 
 @given(st.integers(min_value=0, max_value=1 << 60))
 def test_a_size_for_people_is_never_further_off_than_rounding(size: int) -> None:
-    text = model.size_text(size)
+    text = size_text(size)
     unit = SUFFIXES.get(text[-1], 1)
     value = float(text.rstrip("KMGT"))
     assert abs(value * unit - size) <= max(unit * 0.05, size * 1e-9)
@@ -81,12 +82,12 @@ def test_a_size_for_people_is_never_further_off_than_rounding(size: int) -> None
 def test_a_target_range_is_neither_empty_nor_wrapping(addr: int, size: int) -> None:
     if size == 0:
         with pytest.raises(UsageError, match="empty"):
-            model.target_range(addr, size)
+            target_range(addr, size)
     elif addr + size > 1 << 64:
         with pytest.raises(UsageError, match="wraps"):
-            model.target_range(addr, size)
+            target_range(addr, size)
     else:
-        assert model.target_range(addr, size) == Range(addr, addr + size)
+        assert target_range(addr, size) == Range(addr, addr + size)
 
 
 @given(st.integers(min_value=32, max_value=52), st.integers(min_value=-3, max_value=3))
@@ -94,9 +95,9 @@ def test_the_last_physical_address_is_the_last_allowed(bits: int, off: int) -> N
     target = Range(0x1000, (1 << bits) + off)
     if off > 0:
         with pytest.raises(UsageError, match=f"{bits} bits"):
-            model.check_width(target, bits)
+            check_width(target, bits)
     else:
-        model.check_width(target, bits)
+        check_width(target, bits)
 
 
 @given(st.integers(min_value=-(1 << 31), max_value=(1 << 31) - 1), st.integers(0, (1 << 32) - 1))
@@ -124,7 +125,7 @@ def test_ids_and_statuses_are_those_of_the_specification() -> None:
 
 
 def test_errnos_have_the_names_that_the_kernel_uses() -> None:
-    assert [model.errno_name(n) for n in (0, 4, 11, 16, 22, 95, 110)] == [
+    assert [errno_name(n) for n in (0, 4, 11, 16, 22, 95, 110)] == [
         None,
         "EINTR",
         "EAGAIN",
@@ -138,7 +139,7 @@ def test_errnos_have_the_names_that_the_kernel_uses() -> None:
 def test_a_text_of_another_version_is_named_as_such() -> None:
     for text in ("version", "version=0.1.0 conduit", "version=0.1.0\npa_bits=many"):
         with pytest.raises(NotReady, match="does not say what this pyctl expects") as caught:
-            model.Info.parse(Fields("the file", text))
+            Info.parse(Fields("the file", text))
         assert "pyctl build" in caught.value.hint
 
 
@@ -148,7 +149,7 @@ def test_attributes_take_only_the_bits_that_the_specification_gives_them() -> No
         "smccc_version=0x10001 conduit=smc features_clean_inv=0 features_attributes=0 status=0 "
         "x0=0x0 x1=0xfffffffffffffffe x2=0xdeadbeef000000fa x3=0x100000000 x4=0x40",
     )
-    found = model.Discovery.parse(fields)
+    found = Discovery.parse(fields)
     assert found.is_global is False
     assert found.latency_us == 250
     assert found.rate_per_s == 1 << 32
@@ -161,15 +162,15 @@ def test_attributes_of_a_failed_call_mean_nothing() -> None:
         "smccc_version=0x10001 conduit=smc features_clean_inv=0 features_attributes=0 status=-3 "
         "x0=0xfffffffd x1=0x1 x2=0xfa x3=0x64 x4=0x40",
     )
-    found = model.Discovery.parse(fields)
+    found = Discovery.parse(fields)
     assert (found.is_global, found.latency_us, found.rate_per_s) == (None, None, None)
     assert found.break_even_bytes is None
     assert found.raw == (0xFFFF_FFFD, 1, 0xFA, 0x64, 0x40)
 
 
 def test_a_request_says_dry_run_only_where_it_is_one() -> None:
-    plain = model.Request(0x1000, 64)
+    plain = Request(0x1000, 64)
     assert plain.text() == "addr=0x1000 size=0x40 via=memregion count=1 threads=1\n"
-    dry = model.Request(0x1000, 64, "smccc", 3, 2, dry_run=True)
+    dry = Request(0x1000, 64, "smccc", 3, 2, dry_run=True)
     assert dry.text() == "addr=0x1000 size=0x40 via=smccc count=3 threads=2 dry_run=1\n"
     assert dry.calls == 6

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyctl.errors import NotReady, UsageError
-from pyctl.target.answers import Range
-from pyctl.target.regions import Region, Use, check_target, flatten, regions, subtract
+from pyctl.ranges import Range, subtract
+from pyctl.target.regions import Region, Use, check_target, flatten, regions
 from pyctl.target.system import Host
 
 spans = st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda t: Range(t[0], t[0] + t[1]))
