@@ -70,7 +70,7 @@ class VmTarget:
     def __init__(self, say, usual=None):
         """``usual`` is the board, as in EVERY_BOARD, of tests that ask for none."""
         from pyctl.cache import Cache
-        from pyctl.vm.board import BoardFactory
+        from pyctl.vm.factory import BoardFactory
 
         self.usual = usual or {}
         self.factory = BoardFactory(Cache(say=say))
@@ -112,7 +112,7 @@ class VmTarget:
 
     def run_on(self, guest, nodeid, timeout_s, env=None):
         """Run a test on a board."""
-        from pyctl.vm.board import Streams
+        from pyctl.vm.session import Streams
 
         reports, printed = Reports(), bytearray()
         streams = Streams(printed.extend, printed.extend, reports.feed)

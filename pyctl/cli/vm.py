@@ -17,8 +17,9 @@ import click
 from pyctl.cli.params import Session, json_option, pass_session
 
 if TYPE_CHECKING:
-    from pyctl.vm.board import Board, BoardFactory
+    from pyctl.vm.factory import BoardFactory
     from pyctl.vm.machine import Spec
+    from pyctl.vm.session import Board
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -118,7 +119,7 @@ def _spec(options: dict[str, Any]) -> Spec:
 
 def _factory(session: Session) -> BoardFactory:
     from pyctl.cache import Cache
-    from pyctl.vm.board import BoardFactory
+    from pyctl.vm.factory import BoardFactory
 
     return BoardFactory(Cache(say=lambda text: session.note(f"pyctl vm: {text}")))
 
@@ -203,7 +204,7 @@ def shell(session: Session, **options: Any) -> int:
 
 def _follow(board: Board, timeout_s: float | None) -> int:
     """Pass output on and Ctrl-C in, until the command ends."""
-    from pyctl.vm.board import Streams
+    from pyctl.vm.session import Streams
 
     presses = 0
     passed_on = 0

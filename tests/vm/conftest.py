@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pyctl.cache import Cache, cache_root
-from pyctl.vm.board import BoardFactory
+from pyctl.vm.factory import BoardFactory
 from pyctl.vm.machine import Spec
 
 TOP = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ import pytest
 
 from pyctl.cache import Cache
 from pyctl.errors import TargetLost
-from pyctl.vm import board
-from pyctl.vm.board import BoardFactory
+from pyctl.vm import factory as board
+from pyctl.vm.factory import BoardFactory
 from pyctl.vm.machine import Spec
 
 

@@ -11,8 +11,9 @@ import time
 import pytest
 
 from pyctl.cache import Cache
-from pyctl.vm.board import HANG_TIMEOUT_S, BoardFactory, Streams
+from pyctl.vm.factory import BoardFactory
 from pyctl.vm.machine import Spec
+from pyctl.vm.session import HANG_TIMEOUT_S, Streams
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyctl.cache import Cache
-from pyctl.vm.board import BoardFactory
+from pyctl.vm.factory import BoardFactory
 from pyctl.vm.machine import Spec
 
 TOP = Path(__file__).resolve().parents[2]
