@@ -13,7 +13,7 @@ from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import ModelObserver
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 CLEAN_INV = 0xC000_0005
 
@@ -32,7 +32,7 @@ def carry_out(debugfs, observer, faults, operation):
 
 
 def main():
-    debugfs = Debugfs(Host.this())
+    debugfs = Debugfs(System.this())
     faults = Faults(Stub(debugfs.raw_call))
     for text in sys.stdin:
         task = json.loads(text)

@@ -17,7 +17,7 @@ from pyctl.firmware.client import Stub
 from pyctl.smccc import STATUS_NAMES
 from pyctl.target import regions
 from pyctl.target.debugfs import Debugfs
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 # More tries than the provider makes.
 ALWAYS = 100
@@ -67,11 +67,11 @@ def row(stub, words, via, said, status, repeat):
 
 
 def table():
-    host = Host.this()
-    debugfs = Debugfs(host)
+    system = System.this()
+    debugfs = Debugfs(system)
     stub = Stub(debugfs.raw_call)
     stub.identify()
-    target = next(region.range for region in regions.regions(host) if region.safe)
+    target = next(region.range for region in regions.regions(system) if region.safe)
     words = ("invalidate", "--addr", hex(target.addr), "--size", "64K")
     rows = [row(stub, words, via, *case) for via in CALLERS for case in cases(via)]
     stub.reset()

@@ -51,11 +51,11 @@ def attributes(session: Session) -> None:
       pyctl attributes
       pyctl attributes --json
     """
-    debugfs = Debugfs(session.host)
+    debugfs = Debugfs(session.system)
     info = debugfs.info()
     discovery = debugfs.discovery()
     _fill(session, discovery)
-    provider = find_provider(session.host, info)
+    provider = find_provider(session.system, info)
     session.answer["provider"].update(provider.as_json())
     _print(session, discovery)
     session.say(f"provider         {provider}")

@@ -46,7 +46,7 @@ def build(
     from pyctl.target.source import build as build_modules
     from pyctl.target.source import kernel_release
 
-    headers = kdir or session.host.headers
+    headers = kdir or session.system.headers
     session.answer["kernel"] = kernel_release(headers)
     session.note(f"Building the modules for {session.answer['kernel']}")
     built = build_modules(

@@ -82,9 +82,9 @@ def coherency(
       pyctl vm run --firmware fault=skip_last_line -- pyctl coherency
     """
     timeout_s = check_timeout(timeout)
-    debugfs = Debugfs(session.host)
+    debugfs = Debugfs(session.system)
     plan = Plan(
-        window=choose_window(session.host, addr, size),
+        window=choose_window(session.system, addr, size),
         line_size=line_size or debugfs.info().dcache_line_size,
         observer=choose_observer(debugfs, observer),
         callers=threads or min(len(os.sched_getaffinity(0)), _MAX_CALLERS),
@@ -96,13 +96,13 @@ def coherency(
         size=plan.window.size,
         line_size=plan.line_size,
     )
-    info = check_plan(session.host, plan)
+    info = check_plan(session.system, plan)
     session.say(
         f"window 0x{plan.window.addr:x} + {size_text(plan.window.size)}, "
         f"lines of {plan.line_size} bytes, device's side: {plan.observer}"
     )
     session.say(f"{'case':40}  {'good':>7} {'stale':>7} {'lost':>7} {'damaged':>7}")
-    report = execute(session.host, plan, info, lambda case: _tell(session, case))
+    report = execute(session.system, plan, info, lambda case: _tell(session, case))
     session.answer["limits"] = report.limits
     session.say()
     for limit in report.limits:

@@ -65,9 +65,9 @@ def _run(session: Session, risky: bool, ledger: Path | None) -> None:
     from pyctl.conformance.run import RULES, Report
     from pyctl.target.debugfs import Debugfs
 
-    info = Debugfs(session.host).info()
-    report = Report(Machine(session.host, info), risky)
-    session.answer.update(risky=risky, **identify(session.host, info))
+    info = Debugfs(session.system).info()
+    report = Report(Machine(session.system, info), risky)
+    session.answer.update(risky=risky, **identify(session.system, info))
     if risky:
         session.note("pyctl: With --risky there are also:")
         for rule in RULES:

@@ -23,7 +23,7 @@ def doctor(session: Session) -> None:
       pyctl doctor
       pyctl doctor --json
     """
-    checks = examine(session.host)
+    checks = examine(session.system)
     session.answer["checks"] = [check.as_json() for check in checks]
     width = max(len(check.name) for check in checks)
     for check in checks:

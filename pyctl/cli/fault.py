@@ -23,7 +23,7 @@ SHOW_SHAPE: dict[str, Any] = {"faults": []}
 
 def _faults(session: Session) -> Faults:
     """The faults of our stub, once it has said that it is ours."""
-    stub = Stub(Debugfs(session.host).raw_call)
+    stub = Stub(Debugfs(session.system).raw_call)
     stub.identify()
     return Faults(stub)
 

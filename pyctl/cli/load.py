@@ -46,11 +46,11 @@ def load(session: Session, provider: str, raw: bool, directory: Path | None) -> 
     from pyctl.target.kmod import load as load_modules
     from pyctl.target.provider import find_provider
 
-    changes = load_modules(session.host, provider, raw, directory)
+    changes = load_modules(session.system, provider, raw, directory)
     session.answer["modules"] = [change.as_json() for change in changes]
     for change in changes:
         session.say(f"{change.name:14}  {_WORDS[change.action]} ({change.path})")
-    found = find_provider(session.host, Debugfs(session.host).info())
+    found = find_provider(session.system, Debugfs(session.system).info())
     session.answer["provider"] = found.as_json()
     session.say(f"{'provider':14}  {found}")
     session.succeed()

@@ -22,7 +22,7 @@ from pyctl.cli.params import Session, json_shape_of
 from pyctl.errors import PyctlError, TargetLost, UsageError
 
 if TYPE_CHECKING:
-    from pyctl.target.system import Host
+    from pyctl.target.system import System
 
 INTERRUPTED = 130
 
@@ -93,10 +93,10 @@ def cli() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:
-    """Run one command line; gives the exit status. ``host`` is another machine, for tests."""
+def main(arguments: Sequence[str] | None = None, system: System | None = None) -> int:
+    """Run one command line; gives the exit status. ``system`` is another machine, for tests."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    session = Session(host)
+    session = Session(system)
     try:
         try:
             status = _run(words, session)

@@ -17,7 +17,7 @@ import click
 from pyctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from pyctl.target.system import Host
+    from pyctl.target.system import System
 
     NumberBase = click.ParamType[int, str]
 else:
@@ -30,18 +30,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Session:
     """One command line: the machine it is about, and the answer it gives."""
 
-    def __init__(self, host: Host | None = None) -> None:
-        self._host = host
+    def __init__(self, system: System | None = None) -> None:
+        self._host = system
         self.json = False
         self.answer: dict[str, Any] = {}
 
     @property
-    def host(self) -> Host:
+    def system(self) -> System:
         """The machine; the one we run on unless a test says otherwise."""
         if self._host is None:
-            from pyctl.target.system import Host
+            from pyctl.target.system import System
 
-            self._host = Host.this()
+            self._host = System.this()
         return self._host
 
     def begin(self, shape: Mapping[str, Any], json: bool) -> None:

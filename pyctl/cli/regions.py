@@ -24,7 +24,7 @@ def regions(session: Session) -> None:
       pyctl regions
       pyctl regions --json
     """
-    found = [region for region in find_regions(session.host) if region.kind != DEVICE_KIND]
+    found = [region for region in find_regions(session.system) if region.kind != DEVICE_KIND]
     session.answer["regions"] = [region.as_json() for region in found]
     session.say(f"{'address':>18}  {'size':>8}  {'kind':8}  {'safe':4}  {'name':24}  why")
     for region in found:

@@ -55,8 +55,8 @@ def status(session: Session) -> None:
 
 
 def _module(session: Session, name: str) -> dict[str, Any]:
-    file = find_file(session.host, name)
-    loaded = LoadedModule.find(session.host, name)
+    file = find_file(session.system, name)
+    loaded = LoadedModule.find(session.system, name)
     return {
         "name": name,
         "loaded": loaded is not None,
@@ -79,9 +79,9 @@ def _module_text(module: dict[str, Any]) -> str:
 
 
 def _show_provider(session: Session) -> None:
-    debugfs = Debugfs(session.host)
+    debugfs = Debugfs(session.system)
     info = debugfs.info()
-    provider = find_provider(session.host, info)
+    provider = find_provider(session.system, info)
     session.answer.update(
         framework=info.framework, raw_calls=info.raw_calls, provider=provider.as_json()
     )

@@ -22,7 +22,7 @@ def unload(session: Session) -> None:
     """
     from pyctl.target.kmod import unload as unload_modules
 
-    changes = unload_modules(session.host)
+    changes = unload_modules(session.system)
     session.answer["modules"] = [change.as_json() for change in changes]
     for change in changes:
         session.say(f"{change.name:14}  {_WORDS[change.action]}")

@@ -21,7 +21,7 @@ from pyctl.target.invalidate import Result, prepare, run
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
 from pyctl.target.provider import Provider
 from pyctl.target.regions import regions
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 DEFAULT_SIZE = 256 * 1024
 
@@ -56,11 +56,11 @@ class Report:
         return next(found, None)
 
 
-def choose_window(host: Host, addr: int | None, size: int | None) -> Range:
+def choose_window(system: System, addr: int | None, size: int | None) -> Range:
     """The window asked for, or a part of the first range that is safe to target."""
     if addr is not None:
         return Range(addr, addr + (DEFAULT_SIZE if size is None else size))
-    for region in regions(host):
+    for region in regions(system):
         if region.safe:
             wanted = min(DEFAULT_SIZE, region.range.size) if size is None else size
             return Range(region.range.addr, region.range.addr + wanted)
@@ -80,13 +80,13 @@ def choose_observer(debugfs: Debugfs, wanted: str) -> str:
     return "model" if Stub(debugfs.raw_call).is_ours() else "alias"
 
 
-def check_plan(host: Host, plan: Plan) -> Info:
+def check_plan(system: System, plan: Plan) -> Info:
     """Check everything before a byte is touched.
 
     Raises UsageError for a window that cannot be or is not safe, NotReady where the
     chain to firmware, or access to memory, is missing.
     """
-    info = prepare(host, Request(plan.window.addr, plan.window.size), force=False)
+    info = prepare(system, Request(plan.window.addr, plan.window.size), force=False)
     check_window(plan.window, plan.line_size)
     low, high = MODEL_LINE_LIMITS
     if plan.observer == "model" and plan.window.size > MODEL_WINDOW_LIMIT:
@@ -102,7 +102,7 @@ def check_plan(host: Host, plan: Plan) -> Info:
             "--line-size is for the modelled cache.",
         )
     # Both kinds of access must exist before anything is written.
-    Debugfs(host).read_memory(plan.window.addr, 1)
+    Debugfs(system).read_memory(plan.window.addr, 1)
     return info
 
 
@@ -118,12 +118,12 @@ def _observer(debugfs: Debugfs, plan: Plan) -> Iterator[Observer]:
 class Calls:
     """The two ways in which the kernel's call is made; either raises what came instead."""
 
-    def __init__(self, host: Host, info: Info, timeout_s: float) -> None:
-        self.host, self.info, self.timeout_s = host, info, timeout_s
+    def __init__(self, system: System, info: Info, timeout_s: float) -> None:
+        self.system, self.info, self.timeout_s = system, info, timeout_s
 
     def bounded(self, request: Range) -> None:
         """In a child that is given up on after a time."""
-        result = run(self.host, Request(request.addr, request.size), self.info, self.timeout_s)
+        result = run(self.system, Request(request.addr, request.size), self.info, self.timeout_s)
         if result.interrupted and result.is_partial:
             raise KeyboardInterrupt
         if failure := result.failure():
@@ -132,21 +132,23 @@ class Calls:
     def unbounded(self, request: Range) -> None:
         """In this process, from the CPU that it is on."""
         asked = Request(request.addr, request.size)
-        record = Debugfs(self.host).invalidate_unbounded(asked)
+        record = Debugfs(self.system).invalidate_unbounded(asked)
         if failure := Result(asked, record, Provider(), None, False, False).failure():
             raise failure
 
 
-def execute(host: Host, plan: Plan, info: Info, progress: Callable[[CaseResult], None]) -> Report:
+def execute(
+    system: System, plan: Plan, info: Info, progress: Callable[[CaseResult], None]
+) -> Report:
     """Try every case of a checked plan; ``progress`` hears of each when it is done.
 
     A call that fails ends its case with an error, not the run.  Raises TargetLost
     where a call never comes back.
     """
-    debugfs = Debugfs(host)
+    debugfs = Debugfs(system)
     with _observer(debugfs, plan) as observer:
         report = Report(list(observer.limits))
-        for case in _cases(observer, plan, Calls(host, info, plan.timeout_s)):
+        for case in _cases(observer, plan, Calls(system, info, plan.timeout_s)):
             report.cases.append(case)
             progress(case)
     return report

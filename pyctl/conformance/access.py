@@ -17,7 +17,7 @@ from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
 from pyctl.target.provider import calls_inside
 from pyctl.target.regions import regions
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 TIMEOUT_S = 30.0
 """For what should take a few seconds at most."""
@@ -59,21 +59,21 @@ def _if_possible() -> Iterator[None]:
 
 
 class Machine:
-    """A host with memregion_test loaded; see ``bench.Access``."""
+    """A system with memregion_test loaded; see ``bench.Access``."""
 
-    def __init__(self, host: Host, info: Info) -> None:
+    def __init__(self, system: System, info: Info) -> None:
         """NotReady where the module allows no raw calls."""
         if not info.raw_calls:
             raise NotReady(
                 "Conformance needs raw SMCCC calls, and memregion_test was loaded without them.",
                 "Run `pyctl unload`, then `pyctl load --raw`.",
             )
-        self._debugfs = Debugfs(host)
+        self._debugfs = Debugfs(system)
         self.conduit = info.conduit
         self.pa_bits = info.pa_bits
         self._line_size = info.dcache_line_size
-        self.cpus = online_cpus(host)
-        self.target: Range | None = next((r.range for r in regions(host) if r.safe), None)
+        self.cpus = online_cpus(system)
+        self.target: Range | None = next((r.range for r in regions(system) if r.safe), None)
 
     @cached_property
     def is_virtual(self) -> bool:
@@ -130,9 +130,9 @@ class Machine:
             raise
 
 
-def online_cpus(host: Host) -> list[int]:
+def online_cpus(system: System) -> list[int]:
     """Numbers of the CPUs that are online (``0-3,5``); CPU 0 where the kernel does not say."""
-    text = host.text("/sys/devices/system/cpu/online") or "0"
+    text = system.text("/sys/devices/system/cpu/online") or "0"
     cpus: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")

@@ -9,36 +9,36 @@ from typing import Any
 from pyctl import __version__
 from pyctl.smccc import version_text
 from pyctl.target.answers import Info
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 _BIOS = ("sys_vendor", "product_name", "bios_vendor", "bios_version", "bios_date")
 _SOC = ("machine", "family", "soc_id", "revision")
 
 
-def identify(host: Host, info: Info) -> dict[str, Any]:
+def identify(system: System, info: Info) -> dict[str, Any]:
     """Firmware, kernel, project and time, for the head of an answer and of a ledger.
 
     ``attributes`` is for the run to fill in. What a machine does not show is None:
     ``soc`` is what firmware's SOC_ID or a driver gave to sysfs, ``bios`` is DMI's (server
     boards), ``model`` the device tree's.
     """
-    model = host.text("/proc/device-tree/model")
+    model = system.text("/proc/device-tree/model")
     return {
         "firmware": {
             "smccc_version": version_text(info.smccc_version),
             "conduit": info.conduit,
             "attributes": None,
-            "soc": _texts(host, "/sys/bus/soc/devices/soc0", _SOC),
-            "bios": _texts(host, "/sys/class/dmi/id", _BIOS),
+            "soc": _texts(system, "/sys/bus/soc/devices/soc0", _SOC),
+            "bios": _texts(system, "/sys/class/dmi/id", _BIOS),
             "model": model.rstrip("\0") if model else None,
         },
-        "kernel": host.release,
+        "kernel": system.release,
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _texts(host: Host, directory: str, names: tuple[str, ...]) -> dict[str, str | None] | None:
-    if not host.path(directory).is_dir():
+def _texts(system: System, directory: str, names: tuple[str, ...]) -> dict[str, str | None] | None:
+    if not system.path(directory).is_dir():
         return None
-    return {name: host.text(f"{directory}/{name}") for name in names}
+    return {name: system.text(f"{directory}/{name}") for name in names}

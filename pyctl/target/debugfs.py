@@ -30,7 +30,7 @@ from pyctl.target.answers import (
     blocks,
 )
 from pyctl.target.bounded import Outcome, run_bounded
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 MOUNT_POINT = "/sys/kernel/debug"
 TEST_MODULE = "memregion_test"
@@ -44,14 +44,14 @@ _RAW_FILES = {
 
 
 class Debugfs:
-    """The files of memregion_test and smccc_cache on one host.
+    """The files of memregion_test and smccc_cache on one system.
 
     Every method raises NotReady where the file cannot be reached, with the
     reason and the cure, and OperationFailed where the module refuses a request.
     """
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    def __init__(self, system: System) -> None:
+        self.system = system
 
     def info(self) -> Info:
         """What memregion_test says about itself; refuses another version than ours."""
@@ -69,7 +69,7 @@ class Debugfs:
 
     def has_provider_module(self) -> bool:
         """Whether our provider is loaded."""
-        return self.host.path(f"/sys/module/{PROVIDER_MODULE}").exists()
+        return self.system.path(f"/sys/module/{PROVIDER_MODULE}").exists()
 
     def provider_attributes(self) -> ProviderAttributes:
         """What our provider has taken from firmware."""
@@ -221,7 +221,7 @@ class Debugfs:
             raise self._refusal(TEST_MODULE, name, error) from error
 
     def _path(self, module: str, name: str) -> Path:
-        return self.host.path(f"{MOUNT_POINT}/{module}/{name}")
+        return self.system.path(f"{MOUNT_POINT}/{module}/{name}")
 
     def _fields(self, module: str, name: str) -> Fields:
         try:
@@ -232,13 +232,15 @@ class Debugfs:
 
     def _refusal(self, module: str, name: str, error: OSError) -> NotReady | OperationFailed:
         """Why a file did not open, or what the module meant by the errno that it gave."""
-        return unreachable(self.host, module) or self._module_errno(module, name, error)
+        return unreachable(self.system, module) or self._module_errno(module, name, error)
 
     def _module_errno(self, module: str, name: str, error: OSError) -> NotReady | OperationFailed:
         if error.errno == errno.EPERM:
             return NotReady(
                 f"The kernel does not let root open {module}'s file {name}: "
-                + ("it is locked down." if self.host.is_locked_down else "it may be locked down."),
+                + (
+                    "it is locked down." if self.system.is_locked_down else "it may be locked down."
+                ),
                 "Lockdown forbids debugfs: turn Secure Boot off, or boot without lockdown=.",
             )
         if error.errno == errno.ENOENT and name in _RAW_FILES:
@@ -256,19 +258,19 @@ class Debugfs:
         )
 
 
-def unreachable(host: Host, module: str) -> NotReady | None:
+def unreachable(system: System, module: str) -> NotReady | None:
     """Why nothing of ``module`` can be reached in debugfs, or None if it can."""
-    if host.euid != 0:
+    if system.euid != 0:
         return NotReady(
             "Only root can reach the module: its files are in debugfs.", "Run this with sudo."
         )
-    if not host.has_mount(MOUNT_POINT, "debugfs"):
+    if not system.has_mount(MOUNT_POINT, "debugfs"):
         return NotReady(
             f"debugfs is not mounted at {MOUNT_POINT}.",
             f"Run `mount -t debugfs debugfs {MOUNT_POINT}`; if that fails, the kernel lacks "
             "CONFIG_DEBUG_FS.",
         )
-    if not host.path(f"/sys/module/{module}").exists():
+    if not system.path(f"/sys/module/{module}").exists():
         return NotReady(f"The module {module} is not loaded.", "Run `pyctl load`.")
     return None
 

@@ -18,7 +18,7 @@ from pyctl.target.answers import Discovery, Info
 from pyctl.target.debugfs import MOUNT_POINT, TEST_MODULE, Debugfs
 from pyctl.target.modinfo import MODULES, LoadedModule, find_file
 from pyctl.target.provider import find_provider
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 OK, MISSING, UNKNOWN = "ok", "missing", "unknown"
 FRAMEWORK_CONFIG = "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE"
@@ -47,26 +47,26 @@ class Check:
         }
 
 
-def examine(host: Host) -> list[Check]:
+def examine(system: System) -> list[Check]:
     """All checks, in the order of the chain."""
     info = discovery = None
     problem = ""
     try:
-        info = Debugfs(host).info()
-        discovery = Debugfs(host).discovery()
+        info = Debugfs(system).info()
+        discovery = Debugfs(system).discovery()
     except PyctlError as error:
         problem = error.message
     return [
-        _machine(host),
-        _root(host),
-        _debugfs(host),
-        _lockdown(host, info),
-        _framework(host, info),
-        _headers(host),
-        *_modules(host),
-        _smccc(host, info, problem),
+        _machine(system),
+        _root(system),
+        _debugfs(system),
+        _lockdown(system, info),
+        _framework(system, info),
+        _headers(system),
+        *_modules(system),
+        _smccc(system, info, problem),
         _function(discovery, problem),
-        _provider(host, info, problem),
+        _provider(system, info, problem),
     ]
 
 
@@ -75,21 +75,21 @@ def is_ready(checks: list[Check]) -> bool:
     return all(check.state == OK for check in checks if check.needed)
 
 
-def _machine(host: Host) -> Check:
-    if host.machine == "aarch64":
+def _machine(system: System) -> Check:
+    if system.machine == "aarch64":
         return Check("arm64", OK, "This is an arm64 machine.")
-    why = f"This machine is {host.machine}; the calls exist on arm64 only."
+    why = f"This machine is {system.machine}; the calls exist on arm64 only."
     return Check("arm64", MISSING, why, "Use an arm64 board, or a virtual one: `pyctl vm run`.")
 
 
-def _root(host: Host) -> Check:
-    if host.euid == 0:
+def _root(system: System) -> Check:
+    if system.euid == 0:
         return Check("root", OK, "Running as root.")
-    return Check("root", MISSING, f"Running as user {host.euid}.", "Run pyctl with sudo.")
+    return Check("root", MISSING, f"Running as user {system.euid}.", "Run pyctl with sudo.")
 
 
-def _debugfs(host: Host) -> Check:
-    if host.has_mount(MOUNT_POINT, "debugfs"):
+def _debugfs(system: System) -> Check:
+    if system.has_mount(MOUNT_POINT, "debugfs"):
         return Check("debugfs", OK, f"Mounted at {MOUNT_POINT}.")
     return Check(
         "debugfs",
@@ -99,12 +99,12 @@ def _debugfs(host: Host) -> Check:
     )
 
 
-def _lockdown(host: Host, info: Info | None) -> Check:
-    if host.is_locked_down:
-        state = host.text("/sys/kernel/security/lockdown")
+def _lockdown(system: System, info: Info | None) -> Check:
+    if system.is_locked_down:
+        state = system.text("/sys/kernel/security/lockdown")
         why = f"The kernel is locked down ({state}): no debugfs, no unsigned modules."
         return Check("lockdown", MISSING, why, "Turn Secure Boot off or boot without lockdown=.")
-    if host.is_locked_down is False:
+    if system.is_locked_down is False:
         return Check("lockdown", OK, "The kernel is not locked down.")
     if info:
         return Check("lockdown", OK, "Files in debugfs can be read, so nothing is locked down.")
@@ -116,11 +116,11 @@ def _lockdown(host: Host, info: Info | None) -> Check:
     )
 
 
-def _framework(host: Host, info: Info | None) -> Check:
+def _framework(system: System, info: Info | None) -> Check:
     if info:
         state, source = (OK if info.framework else MISSING), "memregion_test says so"
     else:
-        state, source = _configured(host)
+        state, source = _configured(system)
     if state == OK:
         why = f"The kernel has cpu_cache_invalidate_memregion() ({source})."
         return Check("framework", OK, why)
@@ -129,14 +129,14 @@ def _framework(host: Host, info: Info | None) -> Check:
     return Check(
         "framework",
         MISSING,
-        f"Kernel {host.release} has no cpu_cache_invalidate_memregion() ({source}).",
+        f"Kernel {system.release} has no cpu_cache_invalidate_memregion() ({source}).",
         "Boot Linux 6.19 or later; until then use --via smccc or --via va.",
     )
 
 
-def _configured(host: Host) -> tuple[str, str]:
+def _configured(system: System) -> tuple[str, str]:
     """State of the framework's option, and the file that says so."""
-    release = host.release
+    release = system.release
     places = (
         "/proc/config.gz",
         f"/boot/config-{release}",
@@ -145,7 +145,7 @@ def _configured(host: Host) -> tuple[str, str]:
         f"/lib/modules/{release}/build/include/config/auto.conf",
     )
     for place in places:
-        path = host.path(place)
+        path = system.path(place)
         try:
             data = path.read_bytes()
         except OSError:
@@ -156,9 +156,9 @@ def _configured(host: Host) -> tuple[str, str]:
     return UNKNOWN, f"none of {', '.join(places)} can be read"
 
 
-def _headers(host: Host) -> Check:
-    built = all(_is_built(host, name) for name in MODULES)
-    place = host.headers
+def _headers(system: System) -> Check:
+    built = all(_is_built(system, name) for name in MODULES)
+    place = system.headers
     if (place / "Makefile").exists():
         return Check("headers", OK, f"Kernel headers are in {place}.", needed=not built)
     why = f"There are no kernel headers in {place}"
@@ -167,29 +167,29 @@ def _headers(host: Host) -> Check:
     return Check("headers", MISSING, why, fix, needed=not built)
 
 
-def _is_built(host: Host, name: str) -> bool:
+def _is_built(system: System, name: str) -> bool:
     try:
-        return find_file(host, name) is not None
+        return find_file(system, name) is not None
     except PyctlError:
         return False
 
 
-def _modules(host: Host) -> Iterator[Check]:
+def _modules(system: System) -> Iterator[Check]:
     """One check for each module: loaded, and from the build that we have."""
     for name in MODULES:
         try:
-            yield _module(host, name)
+            yield _module(system, name)
         except PyctlError as error:
             yield Check(name, MISSING, error.message, error.hint, name == TEST_MODULE)
 
 
-def _module(host: Host, name: str) -> Check:
+def _module(system: System, name: str) -> Check:
     # A provider of the kernel's own does as well as ours; the check "provider" decides.
     needed = name == TEST_MODULE
-    file, loaded = find_file(host, name), LoadedModule.find(host, name)
+    file, loaded = find_file(system, name), LoadedModule.find(system, name)
     if loaded is None:
         why = f"Not loaded; built for this kernel: {'no' if file is None else file.path}."
-        if file and file.release != host.release:
+        if file and file.release != system.release:
             why = f"Not loaded, and {file.path} was built for kernel {file.release}."
             return Check(name, MISSING, why, "Run `pyctl build`, then `pyctl load`.", needed)
         fix = "Run `pyctl load`." if file else "Run `pyctl build`, then `pyctl load`."
@@ -204,9 +204,9 @@ def _module(host: Host, name: str) -> Check:
     return Check(name, UNKNOWN, why, "Run `pyctl build`, or set PYCTL_MODULES.", False)
 
 
-def _smccc(host: Host, info: Info | None, problem: str) -> Check:
+def _smccc(system: System, info: Info | None, problem: str) -> Check:
     if info is None:
-        method = (host.text("/proc/device-tree/psci/method") or "").rstrip("\0")
+        method = (system.text("/proc/device-tree/psci/method") or "").rstrip("\0")
         known = f" The device tree names the conduit {method}." if method else ""
         return Check("smccc", UNKNOWN, f"{problem}{known}", _LOAD_FIRST)
     text = version_text(info.smccc_version)
@@ -248,10 +248,10 @@ def missing_function(discovery: Discovery) -> str | None:
     return None
 
 
-def _provider(host: Host, info: Info | None, problem: str) -> Check:
+def _provider(system: System, info: Info | None, problem: str) -> Check:
     if info is None:
         return Check("provider", UNKNOWN, problem, _LOAD_FIRST)
-    provider = find_provider(host, info)
+    provider = find_provider(system, info)
     if provider.registered:
         return Check("provider", OK, f"Provider: {provider}.")
     return Check(

@@ -22,7 +22,7 @@ from pyctl.target.answers import FirmwareCalls, Info, Record, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.provider import Provider, calls_inside, find_provider, start_counting
 from pyctl.target.regions import check_target, regions
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 _MEANING = {
     errno.EBUSY: (
@@ -91,14 +91,14 @@ class Result:
         return _failure(self)
 
 
-def prepare(host: Host, request: Request, force: bool) -> Info:
+def prepare(system: System, request: Request, force: bool) -> Info:
     """Check everything that can be checked before firmware is reached: request, then chain."""
-    info = check_request(host, request, force)
+    info = check_request(system, request, force)
     check_chain(request, info)
     return info
 
 
-def check_request(host: Host, request: Request, force: bool) -> Info:
+def check_request(system: System, request: Request, force: bool) -> Info:
     """Refuse, with UsageError, a request that makes no sense or hits unsafe memory.
 
     Gives what the test module says of itself; NotReady where it cannot be asked.
@@ -109,7 +109,7 @@ def check_request(host: Host, request: Request, force: bool) -> Info:
             "--dry-run exists only with --via smccc: the kernel's own call has no such flag.",
             "Add --via smccc.",
         )
-    info = Debugfs(host).info()
+    info = Debugfs(system).info()
     check_width(target, info.pa_bits)
     for option, value, limit in (
         ("--count", request.count, info.max_count),
@@ -120,7 +120,7 @@ def check_request(host: Host, request: Request, force: bool) -> Info:
             raise UsageError(
                 f"{option} is {value}; the module allows at most {limit}.", "Ask for fewer calls."
             )
-    check_target(regions(host), target, force)
+    check_target(regions(system), target, force)
     return info
 
 
@@ -146,13 +146,13 @@ def check_chain(request: Request, info: Info) -> None:
         )
 
 
-def run(host: Host, request: Request, info: Info, timeout_s: float) -> Result:
+def run(system: System, request: Request, info: Info, timeout_s: float) -> Result:
     """Carry out a prepared request and collect the evidence.
 
     Raises TargetLost where the call never comes back, with the CPU and the call that
     are stuck where firmware can still be asked.
     """
-    debugfs = Debugfs(host)
+    debugfs = Debugfs(system)
     counting = start_counting(debugfs, info) if request.via == "memregion" else None
     try:
         record, outcome = debugfs.invalidate(request, timeout_s)
@@ -169,7 +169,7 @@ def run(host: Host, request: Request, info: Info, timeout_s: float) -> Result:
     return Result(
         request=request,
         record=record,
-        provider=find_provider(host, info),
+        provider=find_provider(system, info),
         firmware=firmware,
         timed_out=outcome.timed_out,
         interrupted=outcome.interrupted,

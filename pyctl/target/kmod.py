@@ -20,7 +20,7 @@ from typing import Protocol
 from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE, Debugfs
 from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, require_file
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 EVENT_TIMEOUT_S = 10.0
 """For the kernel's event after insmod or rmmod have returned; it is sent before that."""
@@ -98,7 +98,7 @@ class Change:
 
 
 def load(
-    host: Host,
+    system: System,
     provider: str = "auto",
     raw: bool = False,
     directory: Path | None = None,
@@ -110,42 +110,42 @@ def load(
     ``ours`` loads it in any case, ``none`` does not. ``raw`` enables raw SMCCC
     calls. Raises NotReady with the cure where something is missing.
     """
-    _require_root(host)
+    _require_root(system)
     changes: list[Change] = []
     try:
         parameters = ["raw_calls=1"] if raw else []
-        changes.append(_load_one(host, TEST_MODULE, directory, parameters, tools))
-        if raw and not Debugfs(host).info().raw_calls:
+        changes.append(_load_one(system, TEST_MODULE, directory, parameters, tools))
+        if raw and not Debugfs(system).info().raw_calls:
             raise NotReady(
                 "memregion_test is loaded already, without raw calls.",
                 "Run `pyctl unload`, then `pyctl load --raw`.",
             )
-        if provider == "ours" or (provider == "auto" and _wants_provider(host)):
-            changes.append(_load_one(host, PROVIDER_MODULE, directory, [], tools))
+        if provider == "ours" or (provider == "auto" and _wants_provider(system)):
+            changes.append(_load_one(system, PROVIDER_MODULE, directory, [], tools))
     except (PyctlError, KeyboardInterrupt):
-        _undo(host, changes, tools)
+        _undo(system, changes, tools)
         raise
     return changes
 
 
-def _wants_provider(host: Host) -> bool:
-    info = Debugfs(host).info()
-    ours = LoadedModule.find(host, PROVIDER_MODULE)
+def _wants_provider(system: System) -> bool:
+    info = Debugfs(system).info()
+    ours = LoadedModule.find(system, PROVIDER_MODULE)
     # One of ours that is there already is still checked for being the right build.
     return info.framework and (not info.provider or ours is not None)
 
 
-def _undo(host: Host, changes: list[Change], tools: Tools) -> None:
+def _undo(system: System, changes: list[Change], tools: Tools) -> None:
     for change in reversed(changes):
         if change.action == "loaded":
-            _unload_one(host, change.name, tools)
+            _unload_one(system, change.name, tools)
 
 
 def _load_one(
-    host: Host, name: str, directory: Path | None, parameters: Sequence[str], tools: Tools
+    system: System, name: str, directory: Path | None, parameters: Sequence[str], tools: Tools
 ) -> Change:
-    file = require_file(host, name, directory)
-    loaded = LoadedModule.find(host, name)
+    file = require_file(system, name, directory)
+    loaded = LoadedModule.find(system, name)
     if loaded:
         if loaded.matches(file) is False:
             raise NotReady(f"{name} is loaded, but from another build than {file.path}.", REBUILD)
@@ -153,7 +153,7 @@ def _load_one(
     events = tools.events()
     result = tools.run(["insmod", str(file.path), *parameters])
     if result.returncode:
-        raise _load_failure(host, file, result.stderr)
+        raise _load_failure(system, file, result.stderr)
     if not events.wait("add", name, EVENT_TIMEOUT_S):
         raise OperationFailed(
             f"insmod said that {name} is loaded, but the kernel did not announce it within "
@@ -163,7 +163,7 @@ def _load_one(
     return Change(name, "loaded", file.path)
 
 
-def _load_failure(host: Host, file: ModuleFile, stderr: str) -> PyctlError:
+def _load_failure(system: System, file: ModuleFile, stderr: str) -> PyctlError:
     """Why insmod failed; it prints the kernel's errno in words."""
 
     def says(*numbers: int) -> bool:
@@ -176,7 +176,7 @@ def _load_failure(host: Host, file: ModuleFile, stderr: str) -> PyctlError:
             "(SMCCC 1.1, both functions announced, attributes readable).",
             "`pyctl load --provider none` and `pyctl attributes` show what firmware answers.",
         )
-    if says(errno.EKEYREJECTED, errno.ENOKEY) or (says(errno.EPERM) and host.is_locked_down):
+    if says(errno.EKEYREJECTED, errno.ENOKEY) or (says(errno.EPERM) and system.is_locked_down):
         return NotReady(
             f"The kernel refuses {name} because it is not signed.",
             "Turn Secure Boot off or boot without lockdown=, or sign the module with a key that "
@@ -204,14 +204,14 @@ def _load_failure(host: Host, file: ModuleFile, stderr: str) -> PyctlError:
     )
 
 
-def unload(host: Host, tools: Tools = SYSTEM_TOOLS) -> list[Change]:
+def unload(system: System, tools: Tools = SYSTEM_TOOLS) -> list[Change]:
     """Unload our modules, the provider first; those not loaded are passed over."""
-    _require_root(host)
-    return [_unload_one(host, name, tools) for name in reversed(MODULES)]
+    _require_root(system)
+    return [_unload_one(system, name, tools) for name in reversed(MODULES)]
 
 
-def _unload_one(host: Host, name: str, tools: Tools) -> Change:
-    if LoadedModule.find(host, name) is None:
+def _unload_one(system: System, name: str, tools: Tools) -> Change:
+    if LoadedModule.find(system, name) is None:
         return Change(name, "absent")
     events = tools.events()
     result = tools.run(["rmmod", name])
@@ -233,6 +233,6 @@ def _unload_one(host: Host, name: str, tools: Tools) -> Change:
     return Change(name, "unloaded")
 
 
-def _require_root(host: Host) -> None:
-    if host.euid != 0:
+def _require_root(system: System) -> None:
+    if system.euid != 0:
         raise NotReady("Only root can load and unload modules.", "Run this with sudo.")

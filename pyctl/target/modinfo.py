@@ -17,7 +17,7 @@ from pathlib import Path
 from pyctl.errors import NotReady
 from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE
 from pyctl.target.source import module_cache
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 MODULES = (TEST_MODULE, PROVIDER_MODULE)
 """In the order of loading."""
@@ -56,35 +56,35 @@ class ModuleFile:
             )
 
 
-def search_path(host: Host, extra: Path | None = None) -> Iterator[Path]:
+def search_path(system: System, extra: Path | None = None) -> Iterator[Path]:
     """Where built modules are looked for: --modules, PYCTL_MODULES, the build cache."""
     if extra:
         yield extra
         return
     if named := os.environ.get("PYCTL_MODULES"):
         yield Path(named)
-    yield module_cache(host.release)
+    yield module_cache(system.release)
 
 
-def find_file(host: Host, name: str, extra: Path | None = None) -> ModuleFile | None:
+def find_file(system: System, name: str, extra: Path | None = None) -> ModuleFile | None:
     """The first built module of that name, or None."""
-    for directory in search_path(host, extra):
+    for directory in search_path(system, extra):
         path = directory / f"{name}.ko"
         if path.is_file():
             return ModuleFile.read(path)
     return None
 
 
-def require_file(host: Host, name: str, extra: Path | None = None) -> ModuleFile:
+def require_file(system: System, name: str, extra: Path | None = None) -> ModuleFile:
     """The built module for the running kernel; NotReady with the cure otherwise."""
-    found = find_file(host, name, extra)
+    found = find_file(system, name, extra)
     if found is None:
-        places = ", ".join(str(path) for path in search_path(host, extra))
+        places = ", ".join(str(path) for path in search_path(system, extra))
         raise NotReady(
-            f"There is no {name}.ko for kernel {host.release} (looked in {places}).",
+            f"There is no {name}.ko for kernel {system.release} (looked in {places}).",
             "Run `pyctl build`, or name their directory with --modules or PYCTL_MODULES.",
         )
-    found.require_release(host.release)
+    found.require_release(system.release)
     return found
 
 
@@ -97,13 +97,13 @@ class LoadedModule:
     users: int
 
     @classmethod
-    def find(cls, host: Host, name: str) -> LoadedModule | None:
+    def find(cls, system: System, name: str) -> LoadedModule | None:
         """The loaded module, or None."""
         top = f"/sys/module/{name}"
-        if not host.path(top).is_dir():
+        if not system.path(top).is_dir():
             return None
-        users = host.text(f"{top}/refcnt") or "0"
-        return cls(name, host.text(f"{top}/srcversion"), int(users))
+        users = system.text(f"{top}/refcnt") or "0"
+        return cls(name, system.text(f"{top}/srcversion"), int(users))
 
     def matches(self, file: ModuleFile) -> bool | None:
         """Whether it was loaded from that build; None where one of them has no checksum."""

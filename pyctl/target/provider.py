@@ -15,7 +15,7 @@ from pyctl.errors import PyctlError
 from pyctl.smccc import BUSY, RATE_LIMITED
 from pyctl.target.answers import FirmwareCalls, Info
 from pyctl.target.debugfs import PROVIDER_MODULE, Debugfs
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 KNOWN_PROVIDERS = (PROVIDER_MODULE, "arm_smccc_cache", "hisi_soc_hha")
 """Modules that register with lib/cache_maint.c, ours first."""
@@ -40,11 +40,11 @@ class Provider:
         return self.name or "registered (built into the kernel, or one that pyctl does not know)"
 
 
-def find_provider(host: Host, info: Info) -> Provider:
+def find_provider(system: System, info: Info) -> Provider:
     """The provider behind ``info``; its name is None where no loaded module explains it."""
     if not info.provider:
         return Provider(registered=False)
-    loaded = (name for name in KNOWN_PROVIDERS if host.path(f"/sys/module/{name}").exists())
+    loaded = (name for name in KNOWN_PROVIDERS if system.path(f"/sys/module/{name}").exists())
     return Provider(registered=True, name=next(loaded, None))
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pyctl.errors import NotReady, UsageError
 from pyctl.ranges import Range, intersection, subtract
 from pyctl.target.sysfs import Device, devices, number, processes_holding
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 TEST_COMPATIBLE = "memregion-test"
 """A reserved-memory node that exists to be a target."""
@@ -65,15 +65,15 @@ class Region:
         }
 
 
-def regions(host: Host) -> list[Region]:
+def regions(system: System) -> list[Region]:
     """All known ranges in ascending order, no two overlapping.
 
     Raises NotReady where the kernel hides the addresses (not root).
     """
-    offline = list(_offline_blocks(host))
-    claims = list(_iomem_claims(host, offline))
+    offline = list(_offline_blocks(system))
+    claims = list(_iomem_claims(system, offline))
     for source in (_device_tree_claims, _nd_claims, _cxl_claims, _dax_claims):
-        claims += source(host)
+        claims += source(system)
     return flatten(claims)
 
 
@@ -136,8 +136,8 @@ class _Resource:
     level: int
 
 
-def _iomem(host: Host) -> list[_Resource]:
-    text = host.text("/proc/iomem")
+def _iomem(system: System) -> list[_Resource]:
+    text = system.text("/proc/iomem")
     if text is None:
         raise NotReady(
             "/proc/iomem cannot be read, so the memory of this machine is not known.",
@@ -156,9 +156,9 @@ def _iomem(host: Host) -> list[_Resource]:
     return found
 
 
-def _iomem_claims(host: Host, offline: list[Range]) -> Iterator[Region]:
+def _iomem_claims(system: System, offline: list[Range]) -> Iterator[Region]:
     """One claim per resource; reserved parts and offline blocks are cut out of System RAM."""
-    resources = _iomem(host)
+    resources = _iomem(system)
     for index, resource in enumerate(resources):
         claim = _classify(resource)
         if claim.kind != "ram":
@@ -224,9 +224,9 @@ def _classify(resource: _Resource) -> Region:
 # /proc/device-tree/reserved-memory
 
 
-def _device_tree_claims(host: Host) -> Iterator[Region]:
+def _device_tree_claims(system: System) -> Iterator[Region]:
     """Reserved-memory nodes (devicetree specification 3.5); memregion-test ones are targets."""
-    top = host.path("/proc/device-tree/reserved-memory")
+    top = system.path("/proc/device-tree/reserved-memory")
     if not top.is_dir():
         return
     address_cells = _cells(top / "#address-cells", 2)
@@ -270,24 +270,24 @@ def _reg(path: Device, address_cells: int, size_cells: int) -> Iterator[Range]:
 # Devices in sysfs
 
 
-def _offline_blocks(host: Host) -> Iterator[Range]:
+def _offline_blocks(system: System) -> Iterator[Range]:
     """Memory blocks that the kernel has given up (Documentation/admin-guide/mm/memory-hotplug)."""
-    size = number(host.path("/sys/devices/system/memory/block_size_bytes"), hexadecimal=True)
+    size = number(system.path("/sys/devices/system/memory/block_size_bytes"), hexadecimal=True)
     if not size:
         return
     # With memmap_on_memory a block holds the kernel's own page structures even while offline.
-    if host.text("/sys/module/memory_hotplug/parameters/memmap_on_memory") not in (None, "N"):
+    if system.text("/sys/module/memory_hotplug/parameters/memmap_on_memory") not in (None, "N"):
         return
-    for block in devices(host, "memory"):
+    for block in devices(system, "memory"):
         index = number(block / "phys_index", hexadecimal=True)
         state = (block / "state").read_text().strip() if (block / "state").is_file() else ""
         if index is not None and state == "offline":
             yield Range(index * size, (index + 1) * size)
 
 
-def _nd_claims(host: Host) -> Iterator[Region]:
+def _nd_claims(system: System) -> Iterator[Region]:
     """NVDIMM regions and namespaces (Documentation/driver-api/nvdimm)."""
-    for device in devices(host, "nd"):
+    for device in devices(system, "nd"):
         span = _device_range(device)
         if span is None:
             continue
@@ -303,9 +303,9 @@ def _nd_claims(host: Host) -> Iterator[Region]:
             yield Region(span, "pmem", device.name, Use.FREE, why, depth=5)
 
 
-def _cxl_claims(host: Host) -> Iterator[Region]:
+def _cxl_claims(system: System) -> Iterator[Region]:
     """CXL windows and regions (Documentation/ABI/testing/sysfs-bus-cxl)."""
-    for device in devices(host, "cxl"):
+    for device in devices(system, "cxl"):
         if device.name.startswith("region"):
             span = _device_range(device)
             if span is None:
@@ -324,14 +324,14 @@ def _cxl_claims(host: Host) -> Iterator[Region]:
                 yield Region(span, "cxl", device.name, Use.UNKNOWN, why, depth=3)
 
 
-def _dax_claims(host: Host) -> Iterator[Region]:
+def _dax_claims(system: System) -> Iterator[Region]:
     """DAX devices (Documentation/ABI/testing/sysfs-bus-dax)."""
-    for device in devices(host, "dax"):
+    for device in devices(system, "dax"):
         span = _device_range(device)
         if span is None:
             continue
         driver = _driver(device)
-        holders = processes_holding(host, f"/dev/{device.name}")
+        holders = processes_holding(system, f"/dev/{device.name}")
         if holders:
             use, why = Use.BUSY, f"Open in {', '.join(holders)}."
         elif driver == "kmem":

@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 Device = Path
 """A device's directory in sysfs, or a node of the device tree."""
 
 
-def devices(host: Host, subsystem: str) -> list[Device]:
+def devices(system: System, subsystem: str) -> list[Device]:
     """Directories of the devices of a bus, by name; empty if there is no such bus."""
-    top = host.path(f"/sys/bus/{subsystem}/devices")
+    top = system.path(f"/sys/bus/{subsystem}/devices")
     if not top.is_dir():
         return []
-    if host.is_real:
+    if system.is_real:
         import pyudev
 
         found = pyudev.Context().list_devices(subsystem=subsystem)
@@ -37,11 +37,11 @@ def number(path: Path, hexadecimal: bool = False) -> int | None:
         return None
 
 
-def processes_holding(host: Host, device: str) -> list[str]:
+def processes_holding(system: System, device: str) -> list[str]:
     """Processes that have a device node open or mapped, as ``name (pid)``."""
     import psutil
 
-    path = str(host.path(device))
+    path = str(system.path(device))
     if not os.path.exists(path):
         return []
     holders = []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine that pyctl looks at: the one root for procfs, sysfs and debugfs.
 
-Everything in the library that reads the machine takes a ``Host``.  On a real
-machine that is ``Host.this()``; the unit tests hand in a directory that looks
+Everything in the library that reads the machine takes a ``System``.  On a real
+machine that is ``System.this()``; the unit tests hand in a directory that looks
 like one, with the architecture and the user they want to see.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Host:
+class System:
     """Where the machine's files are, and what cannot be read from a file.
 
     ``root`` stands for ``/``; ``machine`` is the architecture as uname says it;
@@ -26,7 +26,7 @@ class Host:
     euid: int
 
     @classmethod
-    def this(cls) -> Host:
+    def this(cls) -> System:
         """The running machine."""
         return cls(Path("/"), os.uname().machine, os.geteuid())
 

@@ -23,7 +23,7 @@ from pyctl.target import regions
 from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import Debugfs, exchange
 from pyctl.target.modinfo import find_file
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 # Out-of-tree and unsigned modules taint the kernel by being what they are
 # (Documentation/admin-guide/tainted-kernels.rst).
@@ -119,7 +119,7 @@ def planted_settings(on_target, monkeypatch):
 
     monkeypatch.setattr(Stub, "reset", reset_and_plant)
     monkeypatch.setattr(Faults, "replace", replace)
-    debugfs = Debugfs(Host.this())
+    debugfs = Debugfs(System.this())
     try:
         plant(Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments))))
     except NotReady as error:
@@ -134,13 +134,13 @@ def kernel_log(on_target):
 
 
 @pytest.fixture
-def host(on_target):
-    return Host.this()
+def system(on_target):
+    return System.this()
 
 
 @pytest.fixture
-def debugfs(host):
-    door = Debugfs(host)
+def debugfs(system):
+    door = Debugfs(system)
     try:
         door.info()
     except NotReady as error:
@@ -176,9 +176,9 @@ def stub(debugfs, disposable):
 
 
 @pytest.fixture
-def target_range(host):
+def target_range(system):
     """The first range that is safe to target."""
-    for region in regions.regions(host):
+    for region in regions.regions(system):
         if region.safe:
             return region.range
     pytest.skip("no physical range of this machine is safe to target")
@@ -187,10 +187,10 @@ def target_range(host):
 class Provider:
     """Our provider, loaded and unloaded at will, with firmware as it shall find it."""
 
-    def __init__(self, host, debugfs, stub):
+    def __init__(self, system, debugfs, stub):
         self.debugfs = debugfs
         self.stub = stub
-        self.file = find_file(host, "smccc_cache")
+        self.file = find_file(system, "smccc_cache")
 
     def unload(self):
         subprocess.run(["rmmod", "smccc_cache"], check=False, capture_output=True)
@@ -222,13 +222,13 @@ class Provider:
 
 
 @pytest.fixture
-def provider(host, debugfs, stub, pristine, disposable):
+def provider(system, debugfs, stub, pristine, disposable):
     """Our provider on plain firmware; whatever the test does, it is there afterwards."""
     if not debugfs.info().framework:
         pytest.skip("this kernel has no cpu_cache_invalidate_memregion() (Linux 6.19)")
-    if find_file(host, "smccc_cache") is None:
+    if find_file(system, "smccc_cache") is None:
         pytest.skip("smccc_cache.ko was not built")
-    ours = Provider(host, debugfs, stub)
+    ours = Provider(system, debugfs, stub)
     if not pristine or not debugfs.info().provider:
         ours.load()
     yield ours

@@ -26,17 +26,17 @@ pytestmark = pytest.mark.duration(300)
 SIZE = 0x4000
 
 
-def run(host, debugfs, observer="auto", line_size=64, callers=2, size=SIZE):
-    window = choose_window(host, None, size)
+def run(system, debugfs, observer="auto", line_size=64, callers=2, size=SIZE):
+    window = choose_window(system, None, size)
     chosen = choose_observer(debugfs, observer)
     plan = Plan(window, line_size, chosen, callers, timeout_s=30)
-    report = execute(host, plan, check_plan(host, plan), lambda case: None)
+    report = execute(system, plan, check_plan(system, plan), lambda case: None)
     return {case.name: case for case in report.cases}
 
 
 @pytest.fixture
-def coherency(host, debugfs, stub, provider):
-    return lambda **options: run(host, debugfs, **options)
+def coherency(system, debugfs, stub, provider):
+    return lambda **options: run(system, debugfs, **options)
 
 
 def arm(stub, text):
@@ -190,9 +190,9 @@ def test_request_that_rides_on_an_older_operation_is_stale(coherency, stub, atte
     assert seen == {STALE}
 
 
-def test_second_request_gets_an_operation_of_its_own(host, debugfs, stub, provider, two_cpus):
+def test_second_request_gets_an_operation_of_its_own(system, debugfs, stub, provider, two_cpus):
     """The provider's promise, by firmware's own clock: it started after the first had ended."""
-    window = choose_window(host, None, SIZE)
+    window = choose_window(system, None, SIZE)
     with ModelObserver(debugfs, window.addr, window.size, 64) as observer:
         race = race_case(observer, window, "memregion")
         run_race(race, observer, window, "memregion")
@@ -219,12 +219,12 @@ def test_race_is_skipped_where_a_hold_is_armed_already(coherency, stub, two_cpus
 # -- the other observer, and the command ----------------------------------------------------
 
 
-def test_alias_observer_clears_good_memory_and_says_what_it_cannot_show(host, debugfs, provider):
+def test_alias_observer_clears_good_memory_and_says_what_it_cannot_show(system, debugfs, provider):
     """QEMU has no caches, so that nothing can be wrong here; the engine must say so."""
-    assert_clean(run(host, debugfs, observer="alias"))
+    assert_clean(run(system, debugfs, observer="alias"))
 
 
-def test_window_is_checked_before_anything_is_written(host, debugfs, provider, target_range):
+def test_window_is_checked_before_anything_is_written(system, debugfs, provider, target_range):
     before = debugfs.read_memory(target_range.addr, 4096)
     for addr, size in (
         (target_range.addr + 8, 4096),
@@ -234,7 +234,7 @@ def test_window_is_checked_before_anything_is_written(host, debugfs, provider, t
     ):
         plan = Plan(Range(addr, addr + size), 64, "model", 1, 30)
         with pytest.raises(UsageError):
-            check_plan(host, plan)
+            check_plan(system, plan)
     assert debugfs.read_memory(target_range.addr, 4096) == before
 
 

@@ -140,10 +140,10 @@ def test_load_and_unload_are_announced_by_the_kernel(pyctl, unloaded):
     assert events.wait("remove", "memregion_test", 5)
 
 
-def test_load_is_all_or_nothing(pyctl, stub, unloaded, tmp_path, host):
+def test_load_is_all_or_nothing(pyctl, stub, unloaded, tmp_path, system):
     """The provider's file is missing or broken: the test module is taken out again."""
     (tmp_path / "memregion_test.ko").write_bytes(
-        find_file(host, "memregion_test").path.read_bytes()
+        find_file(system, "memregion_test").path.read_bytes()
     )
     for content in (None, b"no module"):
         if content:
@@ -164,7 +164,7 @@ def test_load_takes_the_test_module_out_again_where_firmware_offers_nothing(
         assert ended.status == 3
         assert "did not register" in ended.message
         assert loaded() == []
-    file = find_file(provider.debugfs.host, "memregion_test")
+    file = find_file(provider.debugfs.system, "memregion_test")
     subprocess.run(["insmod", file.path, "raw_calls=1"], check=True)
 
 

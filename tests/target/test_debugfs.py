@@ -148,10 +148,10 @@ def test_another_user_opens_nothing(provider):
     assert ended.status == 0, ended.err
 
 
-def test_raw_files_exist_only_if_asked_for(host, provider, pyctl):
+def test_raw_files_exist_only_if_asked_for(system, provider, pyctl):
     provider.unload()
     assert rmmod("memregion_test") == 0
-    file = find_file(host, "memregion_test")
+    file = find_file(system, "memregion_test")
     for parameters in ([], ["raw_calls=0"]):
         subprocess.run(["insmod", file.path, *parameters], check=True)
         assert {path.name for path in TEST.iterdir()} == {"info", "attributes", "invalidate"}
@@ -435,11 +435,11 @@ def test_a_killed_process_leaves_nothing_behind(provider, stub, wait_until, thre
     assert calls == stub.get("clean_inv_calls"), "nobody goes on calling"
     provider.unload()
     assert rmmod("memregion_test") == 0
-    file = find_file(provider.debugfs.host, "memregion_test")
+    file = find_file(provider.debugfs.system, "memregion_test")
     subprocess.run(["insmod", file.path, "raw_calls=1"], check=True)
 
 
-def test_an_open_file_holds_its_module(host, provider, pyctl):
+def test_an_open_file_holds_its_module(system, provider, pyctl):
     for path in MODES | RAW_MODES:
         module = path.parent.name
         with File(path, os.O_RDONLY) as file:
@@ -460,8 +460,8 @@ def test_an_open_file_holds_its_module(host, provider, pyctl):
     assert pyctl("load", "--raw").status == 0
 
 
-def test_both_modules_can_be_loaded_again_and_again(host, provider, stub, target_range):
-    files = [find_file(host, name).path for name in ("memregion_test", "smccc_cache")]
+def test_both_modules_can_be_loaded_again_and_again(system, provider, stub, target_range):
+    files = [find_file(system, name).path for name in ("memregion_test", "smccc_cache")]
     for _ in range(15):
         provider.unload()
         assert rmmod("memregion_test") == 0

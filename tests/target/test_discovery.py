@@ -149,14 +149,14 @@ def test_a_version_that_falls_while_running_ends_the_questions(debugfs, stub):
 # -- what firmware was at boot ----------------------------------------------------
 
 
-def check_too_old(host, pyctl):
+def check_too_old(system, pyctl):
     """Nothing of a firmware below SMCCC 1.1 is asked or called, by anybody."""
     stub = Stub(raw_by_hvc)
     stub.reset(records_only=True)
     assert Fields("info", read("info")).text("conduit") == "none"
     assert read("attributes").splitlines() == ["smccc_version=0x10000", "conduit=none"]
 
-    file = find_file(host, "smccc_cache")
+    file = find_file(system, "smccc_cache")
     done = subprocess.run(["insmod", file.path], capture_output=True, text=True)
     assert "No such device" in done.stderr
     assert not Path("/sys/module/smccc_cache").exists()
@@ -177,13 +177,13 @@ def check_too_old(host, pyctl):
 
 
 @pytest.mark.board(firmware=["smccc=none"], cpus=1)
-def test_firmware_without_smccc_version_is_asked_nothing(host, debugfs, pyctl):
-    check_too_old(host, pyctl)
+def test_firmware_without_smccc_version_is_asked_nothing(system, debugfs, pyctl):
+    check_too_old(system, pyctl)
 
 
 @pytest.mark.board(firmware=["smccc=1.0"])
-def test_firmware_with_smccc_1_0_is_asked_nothing(host, debugfs, pyctl):
-    check_too_old(host, pyctl)
+def test_firmware_with_smccc_1_0_is_asked_nothing(system, debugfs, pyctl):
+    check_too_old(system, pyctl)
 
 
 @pytest.mark.board(firmware=["smccc=1.1"], conduit="smc")

@@ -435,36 +435,36 @@ def test_who_is_not_root_is_told_so(pyctl, stub, target):
     assert Path("/sys/module/smccc_cache").exists()
 
 
-def patched(host, directory, name, old, new):
+def patched(system, directory, name, old, new):
     """A copy of a module file with some bytes replaced by as many others."""
     assert len(old) == len(new)
-    data = find_file(host, name).path.read_bytes()
+    data = find_file(system, name).path.read_bytes()
     assert old in data
     path = directory / f"{name}.ko"
     path.write_bytes(data.replace(old, new))
     return path
 
 
-def srcversion(host, name):
-    return f"srcversion={find_file(host, name).srcversion}\0".encode()
+def srcversion(system, name):
+    return f"srcversion={find_file(system, name).srcversion}\0".encode()
 
 
 @pytest.fixture
-def other_build(host, tmp_path):
+def other_build(system, tmp_path):
     """Puts both modules, one of them changed, into a directory."""
 
     def make(name, old, new):
         for module in ("memregion_test", "smccc_cache"):
-            shutil.copy(find_file(host, module).path, tmp_path)
-        return patched(host, tmp_path, name, old, new)
+            shutil.copy(find_file(system, module).path, tmp_path)
+        return patched(system, tmp_path, name, old, new)
 
     return make
 
 
 @pytest.mark.parametrize("name", ["memregion_test", "smccc_cache"])
-def test_a_module_of_another_build_is_noticed(host, pyctl, unloaded, other_build, name):
+def test_a_module_of_another_build_is_noticed(system, pyctl, unloaded, other_build, name):
     """Loaded is one whose source had another checksum than the file that pyctl would load."""
-    ours = srcversion(host, name)
+    ours = srcversion(system, name)
     file = other_build(name, ours, ours[:-5] + b"0000\0")
     assert pyctl("load", "--raw", "--modules", file.parent).status == 0
     status = pyctl("status", "--json")
@@ -510,8 +510,8 @@ def test_a_file_that_is_no_module_is_3(pyctl, unloaded, tmp_path):
 
 @pytest.mark.kernel_log("Lockdown")
 @pytest.mark.board(append="lockdown=integrity", load=False)
-def test_a_kernel_that_is_locked_down_is_3(pyctl, host):
-    if not host.is_locked_down:
+def test_a_kernel_that_is_locked_down_is_3(pyctl, system):
+    if not system.is_locked_down:
         pytest.skip("needs a kernel that is locked down")
     load = pyctl("load", "--json")
     assert (load.status, load.json["ok"]) == (3, False)

@@ -63,7 +63,7 @@ def pyctl(machine: Machine, capsys: pytest.CaptureFixture[str]) -> Pyctl:
 
     def run(*arguments: str) -> Ended:
         capsys.readouterr()
-        status = main([str(argument) for argument in arguments], machine.host)
+        status = main([str(argument) for argument in arguments], machine.system)
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         return Ended(status, out, err)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pyctl import __version__
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 RELEASE = "7.3.4+deb13-cloud-arm64"
 TARGET = 0x5F00_0000
@@ -112,7 +112,7 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.host = Host(root, "aarch64", 0)
+        self.system = System(root, "aarch64", 0)
         self.info = dict(INFO)
         self.write("/proc/sys/kernel/osrelease", RELEASE + "\n")
         self.write("/proc/mounts", "debugfs /sys/kernel/debug debugfs rw,nosuid 0 0\n")
@@ -131,12 +131,12 @@ class Machine:
         self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        path = self.host.path(name)
+        path = self.system.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
     def remove(self, name: str) -> None:
-        path = self.host.path(name)
+        path = self.system.path(name)
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -180,7 +180,7 @@ class Machine:
         self.write("/sys/kernel/debug/memregion_test/attributes", lines(pairs))
 
     def become(self, machine: str = "aarch64", euid: int = 0) -> None:
-        self.host = Host(self.root, machine, euid)
+        self.system = System(self.root, machine, euid)
 
     def hide_debugfs(self) -> None:
         """As for a user who is not root, or where debugfs is not mounted."""
@@ -236,7 +236,7 @@ class FakeModule:
         return lines(answer).encode()
 
     def _count(self, calls: int) -> None:
-        path = self.machine.host.path("/sys/kernel/debug/smccc_cache/counters")
+        path = self.machine.system.path("/sys/kernel/debug/smccc_cache/counters")
         if path.exists():
             text = path.read_text()
             before = int(re.search(r"^calls=(\d+)$", text, re.M)[1])

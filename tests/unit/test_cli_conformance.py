@@ -300,7 +300,7 @@ def test_a_file_that_is_missing_is_2(pyctl, tmp_path: Path) -> None:
 def test_cpus_online(machine: Machine, text: str | None, cpus: list[int]) -> None:
     if text:
         machine.write("/sys/devices/system/cpu/online", text + "\n")
-    assert online_cpus(machine.host) == cpus
+    assert online_cpus(machine.system) == cpus
 
 
 def test_a_whole_run_through_the_files_of_the_module(pyctl, machine, monkeypatch) -> None:

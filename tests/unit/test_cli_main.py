@@ -187,9 +187,9 @@ def test_shapes_do_not_leak_from_one_run_to_the_next(pyctl, machine: Machine) ->
 
 def test_a_reader_that_has_seen_enough_is_no_error(machine: Machine) -> None:
     code = (
-        "import sys; from pyctl.cli.main import main; from pyctl.target.system import Host;"
+        "import sys; from pyctl.cli.main import main; from pyctl.target.system import System;"
         "from pathlib import Path;"
-        f"sys.exit(main(['regions'], Host(Path({str(machine.root)!r}), 'aarch64', 0)))"
+        f"sys.exit(main(['regions'], System(Path({str(machine.root)!r}), 'aarch64', 0)))"
     )
     reader, writer = os.pipe()
     os.close(reader)
@@ -201,7 +201,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(machine: Machine) -> None:
 def test_ctrl_c_of_a_real_process_is_130_without_a_traceback(machine: Machine) -> None:
     code = (
         "import sys, time; from pyctl.cli import main as m, regions;"
-        "regions.find_regions = lambda host: (print('at work', flush=True), time.sleep(20));"
+        "regions.find_regions = lambda system: (print('at work', flush=True), time.sleep(20));"
         "sys.exit(m.main(['regions']))"
     )
     with subprocess.Popen(
@@ -229,5 +229,5 @@ def test_the_script_and_the_module_are_the_same_command() -> None:
 
 
 def test_json_goes_out_as_one_object(capsys, machine: Machine) -> None:
-    assert main(["regions", "--json"], machine.host) == 0
+    assert main(["regions", "--json"], machine.system) == 0
     assert isinstance(json.loads(capsys.readouterr().out), dict)

@@ -19,15 +19,15 @@ from pyctl.target.debugfs import Debugfs
 
 def error_of(machine, action=lambda door: door.info()) -> PyctlError:
     with pytest.raises(PyctlError) as caught:
-        action(Debugfs(machine.host))
+        action(Debugfs(machine.system))
     return caught.value
 
 
 def test_info_and_discovery_are_read_from_the_module(machine) -> None:
     machine.set_info(pa_bits=48, conduit="smc")
-    info = Debugfs(machine.host).info()
+    info = Debugfs(machine.system).info()
     assert (info.pa_bits, info.conduit, info.smccc_version) == (48, "smc", 0x10002)
-    assert Debugfs(machine.host).discovery().latency_us == 250
+    assert Debugfs(machine.system).discovery().latency_us == 250
 
 
 def test_not_root(machine) -> None:
@@ -104,7 +104,7 @@ def test_a_raw_call_passes_arguments_and_gives_all_registers(machine, monkeypatc
         return "".join(f"x{n}=0x{n * 3:x}\n" for n in range(18)).encode()
 
     monkeypatch.setattr(debugfs, "exchange", answer)
-    registers = Debugfs(machine.host).raw_call(0xC600_0001, (0x20, 0))
+    registers = Debugfs(machine.system).raw_call(0xC600_0001, (0x20, 0))
     assert registers == [n * 3 for n in range(18)]
 
 
@@ -131,10 +131,10 @@ def test_raw_calls_fill_writes_up_to_what_the_module_takes(machine, monkeypatch)
     machine.set_info(max_request_bytes=72)
     monkeypatch.setattr(debugfs, "exchange", answer_fids)
     requests = [RawRequest(fid, (fid,), cpu=0) for fid in range(1, 8)]
-    answers = Debugfs(machine.host).raw_calls(requests, 20)
+    answers = Debugfs(machine.system).raw_calls(requests, 20)
     assert [x[0] for x in answers] == list(range(1, 8))
     assert all(len(x) == 18 for x in answers)
-    path = machine.host.path("/sys/kernel/debug/memregion_test/writes")
+    path = machine.system.path("/sys/kernel/debug/memregion_test/writes")
     *writes, rest = path.read_bytes().split(b"--")
     assert rest == b""
     assert b"".join(writes) == b"".join(request.text().encode() for request in requests)
@@ -163,9 +163,9 @@ def test_no_part_of_a_batch_is_bound_to_every_cpu(cpus, allowed, parts) -> None:
 def test_raw_calls_with_time_between_them_are_written_one_by_one(machine, monkeypatch) -> None:
     monkeypatch.setattr(debugfs, "exchange", answer_fids)
     started = time.monotonic()
-    Debugfs(machine.host).raw_calls([RawRequest(1)] * 3, 20, interval_s=0.1)
+    Debugfs(machine.system).raw_calls([RawRequest(1)] * 3, 20, interval_s=0.1)
     assert time.monotonic() - started >= 0.2
-    path = machine.host.path("/sys/kernel/debug/memregion_test/writes")
+    path = machine.system.path("/sys/kernel/debug/memregion_test/writes")
     assert path.read_bytes() == b"fid=0x1\n--" * 3
 
 
@@ -184,7 +184,7 @@ def test_ctrl_c_in_raw_calls_is_ctrl_c(machine, monkeypatch) -> None:
 
     monkeypatch.setattr(debugfs, "exchange", press)
     with pytest.raises(KeyboardInterrupt):
-        Debugfs(machine.host).raw_calls([RawRequest(1)], 20)
+        Debugfs(machine.system).raw_calls([RawRequest(1)], 20)
 
 
 def test_an_exchange_answers_through_the_same_open_file(tmp_path: Path) -> None:

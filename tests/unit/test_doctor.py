@@ -28,11 +28,11 @@ NAMES = [
 
 
 def check(machine: Machine, name: str) -> Check:
-    return next(check for check in examine(machine.host) if check.name == name)
+    return next(check for check in examine(machine.system) if check.name == name)
 
 
 def test_a_ready_machine_is_ready(machine: Machine) -> None:
-    checks = examine(machine.host)
+    checks = examine(machine.system)
     assert [c.name for c in checks] == NAMES
     assert {c.name: c.state for c in checks} == dict.fromkeys(NAMES, OK)
     assert is_ready(checks)
@@ -75,7 +75,7 @@ def test_each_fault_is_found_with_reason_and_fix(
     machine: Machine, name: str, fault: Callable[[Machine], object]
 ) -> None:
     fault(machine)
-    checks = examine(machine.host)
+    checks = examine(machine.system)
     found = next(check for check in checks if check.name == name)
     assert found.state == MISSING
     assert found.why
@@ -93,15 +93,15 @@ def test_what_only_the_module_knows_is_unknown_without_it(machine: Machine, name
 def test_the_kernels_own_provider_does_as_well_as_ours(machine: Machine) -> None:
     machine.unload_provider(registered=1)
     assert check(machine, "smccc_cache").state == MISSING
-    assert is_ready(examine(machine.host))
+    assert is_ready(examine(machine.system))
 
 
 def test_headers_are_needed_only_where_nothing_is_built(machine: Machine) -> None:
     machine.remove(f"/lib/modules/{RELEASE}/build")
     assert check(machine, "headers").state == MISSING
-    assert is_ready(examine(machine.host))
+    assert is_ready(examine(machine.system))
     machine.remove("/built/smccc_cache.ko")
-    assert not is_ready(examine(machine.host))
+    assert not is_ready(examine(machine.system))
 
 
 def test_a_build_for_another_kernel_is_named(machine: Machine) -> None:

@@ -41,7 +41,7 @@ class Kernel:
         if self.silent:
             return False
         assert timeout_s > 0
-        loaded = self.machine.host.path(f"/sys/module/{module}").exists()
+        loaded = self.machine.system.path(f"/sys/module/{module}").exists()
         return loaded == (action == "add")
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -77,55 +77,55 @@ def actions(changes: list[kmod.Change]) -> list[tuple[str, str]]:
 
 
 def test_auto_loads_the_provider_where_there_is_none(kernel: Kernel) -> None:
-    changes = load(kernel.machine.host, tools=kernel.tools)
+    changes = load(kernel.machine.system, tools=kernel.tools)
     assert actions(changes) == [("memregion_test", "loaded"), ("smccc_cache", "loaded")]
     assert kernel.commands == ["insmod memregion_test.ko", "insmod smccc_cache.ko"]
 
 
 def test_auto_leaves_a_provider_of_the_kernels_own_alone(kernel: Kernel) -> None:
     kernel.machine.info["provider"] = 1
-    load(kernel.machine.host, tools=kernel.tools)
+    load(kernel.machine.system, tools=kernel.tools)
     assert kernel.commands == ["insmod memregion_test.ko"]
 
 
 def test_auto_without_the_framework_loads_the_test_module_alone(kernel: Kernel) -> None:
     kernel.machine.info["framework"] = 0
-    load(kernel.machine.host, tools=kernel.tools)
+    load(kernel.machine.system, tools=kernel.tools)
     assert kernel.commands == ["insmod memregion_test.ko"]
 
 
 @pytest.mark.parametrize(("provider", "loaded"), [("ours", 2), ("none", 1)])
 def test_the_provider_can_be_chosen(kernel: Kernel, provider: str, loaded: int) -> None:
     kernel.machine.info["provider"] = int(provider == "ours")
-    load(kernel.machine.host, provider, tools=kernel.tools)
+    load(kernel.machine.system, provider, tools=kernel.tools)
     assert len(kernel.commands) == loaded
 
 
 def test_raw_calls_are_a_parameter_of_the_module(kernel: Kernel) -> None:
-    load(kernel.machine.host, "none", raw=True, tools=kernel.tools)
+    load(kernel.machine.system, "none", raw=True, tools=kernel.tools)
     assert kernel.commands == ["insmod memregion_test.ko raw_calls=1"]
 
 
 def test_raw_on_a_module_that_is_loaded_without_is_not_ready(kernel: Kernel) -> None:
     kernel.machine.load_test_module()
     with pytest.raises(NotReady, match="without raw calls") as caught:
-        load(kernel.machine.host, raw=True, tools=kernel.tools)
+        load(kernel.machine.system, raw=True, tools=kernel.tools)
     assert "pyctl load --raw" in caught.value.hint
 
 
 def test_loading_again_keeps_what_is_there(kernel: Kernel) -> None:
-    load(kernel.machine.host, tools=kernel.tools)
-    again = load(kernel.machine.host, tools=kernel.tools)
+    load(kernel.machine.system, tools=kernel.tools)
+    again = load(kernel.machine.system, tools=kernel.tools)
     assert actions(again) == [("memregion_test", "kept"), ("smccc_cache", "kept")]
     assert len(kernel.commands) == 2
 
 
 @pytest.mark.parametrize("name", ["memregion_test", "smccc_cache"])
 def test_another_build_that_is_loaded_is_not_ready(kernel: Kernel, name: str) -> None:
-    load(kernel.machine.host, tools=kernel.tools)
+    load(kernel.machine.system, tools=kernel.tools)
     kernel.machine.write(f"/sys/module/{name}/srcversion", "ABCDEF\n")
     with pytest.raises(NotReady, match=f"{name} is loaded, but from another build") as caught:
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
     assert "pyctl unload" in caught.value.hint
 
 
@@ -134,14 +134,14 @@ def test_a_module_for_another_kernel_is_found_before_insmod(kernel: Kernel) -> N
         "/built/memregion_test.ko", module_bytes(TEST_SRCVERSION, "6.12.1-arm64")
     )
     with pytest.raises(NotReady, match=r"built for kernel 6\.12\.1-arm64, but .* is running"):
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
     assert kernel.commands == []
 
 
 def test_a_missing_module_says_where_it_was_looked_for(kernel: Kernel, monkeypatch) -> None:
     kernel.machine.remove("/built/memregion_test.ko")
     with pytest.raises(NotReady, match=str(kernel.machine.modules)) as caught:
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
     assert "pyctl build" in caught.value.hint
     assert RELEASE in caught.value.message
 
@@ -149,12 +149,12 @@ def test_a_missing_module_says_where_it_was_looked_for(kernel: Kernel, monkeypat
 def test_half_a_module_file_is_not_ready(kernel: Kernel) -> None:
     kernel.machine.write_bytes("/built/memregion_test.ko", b"\x7fELF\0\0")
     with pytest.raises(NotReady, match="no kernel module"):
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
 
 
 def test_a_named_directory_comes_instead_of_all_others(kernel: Kernel, tmp_path) -> None:
     with pytest.raises(NotReady, match=str(tmp_path)):
-        load(kernel.machine.host, directory=tmp_path, tools=kernel.tools)
+        load(kernel.machine.system, directory=tmp_path, tools=kernel.tools)
 
 
 PREFIX = "insmod: ERROR: could not insert module x.ko: "
@@ -176,7 +176,7 @@ def test_each_refusal_of_the_kernel_has_its_cure(
 ) -> None:
     kernel.failures[name] = PREFIX + stderr
     with pytest.raises(NotReady, match=words) as caught:
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
     assert caught.value.hint
 
 
@@ -184,67 +184,67 @@ def test_lockdown_is_named_when_it_forbids_the_module(kernel: Kernel) -> None:
     kernel.machine.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality")
     kernel.failures["memregion_test"] = PREFIX + "Operation not permitted"
     with pytest.raises(NotReady, match="not signed") as caught:
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
     assert "lockdown" in caught.value.hint
 
 
 def test_any_other_refusal_is_passed_on(kernel: Kernel) -> None:
     kernel.failures["memregion_test"] = PREFIX + "Cannot allocate memory"
     with pytest.raises(OperationFailed, match="Cannot allocate memory"):
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
 
 
 def test_a_failure_undoes_what_this_command_loaded(kernel: Kernel) -> None:
     kernel.failures["smccc_cache"] = PREFIX + "No such device"
     with pytest.raises(NotReady):
-        load(kernel.machine.host, tools=kernel.tools)
+        load(kernel.machine.system, tools=kernel.tools)
     assert kernel.commands[-1] == "rmmod memregion_test"
-    assert not kernel.machine.host.path("/sys/module/memregion_test").exists()
+    assert not kernel.machine.system.path("/sys/module/memregion_test").exists()
 
 
 def test_a_failure_leaves_what_was_there_before(kernel: Kernel) -> None:
-    load(kernel.machine.host, "none", tools=kernel.tools)
+    load(kernel.machine.system, "none", tools=kernel.tools)
     kernel.failures["smccc_cache"] = PREFIX + "No such device"
     with pytest.raises(NotReady):
-        load(kernel.machine.host, tools=kernel.tools)
-    assert kernel.machine.host.path("/sys/module/memregion_test").exists()
+        load(kernel.machine.system, tools=kernel.tools)
+    assert kernel.machine.system.path("/sys/module/memregion_test").exists()
 
 
 def test_a_module_that_the_kernel_does_not_announce_is_an_error(kernel: Kernel) -> None:
     kernel.silent = True
     with pytest.raises(OperationFailed, match="did not announce"):
-        load(kernel.machine.host, "none", tools=kernel.tools)
+        load(kernel.machine.system, "none", tools=kernel.tools)
 
 
 def test_unloading_takes_the_provider_first(kernel: Kernel) -> None:
-    load(kernel.machine.host, tools=kernel.tools)
-    changes = unload(kernel.machine.host, kernel.tools)
+    load(kernel.machine.system, tools=kernel.tools)
+    changes = unload(kernel.machine.system, kernel.tools)
     assert actions(changes) == [("smccc_cache", "unloaded"), ("memregion_test", "unloaded")]
     assert kernel.commands[2:] == ["rmmod smccc_cache", "rmmod memregion_test"]
-    again = unload(kernel.machine.host, kernel.tools)
+    again = unload(kernel.machine.system, kernel.tools)
     assert actions(again) == [("smccc_cache", "absent"), ("memregion_test", "absent")]
 
 
 def test_a_module_in_use_says_what_to_do(kernel: Kernel) -> None:
-    load(kernel.machine.host, tools=kernel.tools)
+    load(kernel.machine.system, tools=kernel.tools)
     kernel.failures["-memregion_test"] = "rmmod: ERROR: Module memregion_test is in use"
     with pytest.raises(OperationFailed, match="in use") as caught:
-        unload(kernel.machine.host, kernel.tools)
+        unload(kernel.machine.system, kernel.tools)
     assert "open" in caught.value.hint
 
 
 def test_a_module_whose_removal_is_not_announced_is_an_error(kernel: Kernel) -> None:
-    load(kernel.machine.host, "none", tools=kernel.tools)
+    load(kernel.machine.system, "none", tools=kernel.tools)
     kernel.silent = True
     with pytest.raises(OperationFailed, match="did not announce"):
-        unload(kernel.machine.host, kernel.tools)
+        unload(kernel.machine.system, kernel.tools)
 
 
 @pytest.mark.parametrize("job", [load, unload])
 def test_only_root_may(kernel: Kernel, job) -> None:
     kernel.machine.become(euid=1000)
     with pytest.raises(NotReady, match="root") as caught:
-        job(kernel.machine.host, tools=kernel.tools)
+        job(kernel.machine.system, tools=kernel.tools)
     assert "sudo" in caught.value.hint
     assert kernel.commands == []
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyctl.errors import NotReady, UsageError
 from pyctl.ranges import Range, subtract
 from pyctl.target.regions import Region, Use, check_target, flatten, regions
-from pyctl.target.system import Host
+from pyctl.target.system import System
 
 spans = st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda t: Range(t[0], t[0] + t[1]))
 claims = st.lists(
@@ -60,20 +60,20 @@ def test_what_is_left_is_the_whole_without_the_holes(whole: Range, holes: list[R
 
 
 def at(machine, addr: int) -> Region | None:
-    found = [r for r in regions(machine.host) if r.range.addr <= addr < r.range.end]
+    found = [r for r in regions(machine.system) if r.range.addr <= addr < r.range.end]
     assert len(found) <= 1
     return found[0] if found else None
 
 
 def test_the_test_range_of_the_board_is_the_only_safe_one(machine) -> None:
-    safe = [region for region in regions(machine.host) if region.safe]
+    safe = [region for region in regions(machine.system) if region.safe]
     assert [(r.range, r.kind) for r in safe] == [
         (Range(TARGET, TARGET + TARGET_SIZE), "test"),
     ]
 
 
 def test_every_region_says_why_in_a_sentence(machine) -> None:
-    for region in regions(machine.host):
+    for region in regions(machine.system):
         assert region.why[0].isupper()
         assert region.why.endswith(".")
 
@@ -132,13 +132,13 @@ def test_other_reserved_nodes_are_unsafe_and_disabled_ones_do_not_count(machine)
 def test_hidden_addresses_are_not_ready(machine) -> None:
     machine.write("/proc/iomem", "00000000-00000000 : System RAM\n00000000-00000000 : reserved\n")
     with pytest.raises(NotReady, match="root"):
-        regions(machine.host)
+        regions(machine.system)
 
 
 def test_no_iomem_is_not_ready(machine) -> None:
     machine.remove("/proc/iomem")
     with pytest.raises(NotReady, match="iomem"):
-        regions(machine.host)
+        regions(machine.system)
 
 
 def memory_block(machine, index: int, state: str) -> None:
@@ -191,8 +191,8 @@ def cxl(machine, driver: str | None, extra_iomem: str = "") -> None:
 def bind(machine, device: str, driver: str) -> None:
     machine.write(f"/sys/bus/drivers/{driver}/module", "")
     os.symlink(
-        machine.host.path(f"/sys/bus/drivers/{driver}"),
-        machine.host.path(f"/sys/bus/{device}/driver"),
+        machine.system.path(f"/sys/bus/drivers/{driver}"),
+        machine.system.path(f"/sys/bus/{device}/driver"),
     )
 
 
@@ -207,7 +207,7 @@ def test_a_dax_device_that_nobody_has_open_is_safe(machine, driver: str | None) 
 def test_a_dax_device_that_a_process_has_open_is_unsafe_and_names_it(machine) -> None:
     cxl(machine, "device_dax")
     machine.write("/dev/dax0.0", "")
-    with machine.host.path("/dev/dax0.0").open():
+    with machine.system.path("/dev/dax0.0").open():
         region = at(machine, 0x100_0000_0000)
     assert not region.safe
     assert f"({os.getpid()})" in region.why
@@ -224,7 +224,7 @@ def test_a_cxl_region_without_a_driver_is_safe_and_an_active_one_is_not(machine)
     cxl(machine, None)
     machine.remove("/sys/bus/dax/devices/dax0.0")
     assert not at(machine, 0x100_0000_0000).safe
-    machine.host.path("/sys/bus/cxl/devices/region0/driver").unlink()
+    machine.system.path("/sys/bus/cxl/devices/region0/driver").unlink()
     assert at(machine, 0x100_0000_0000).safe
 
 
@@ -247,11 +247,11 @@ def test_a_device_without_a_range_is_passed_over(machine) -> None:
     machine.write("/sys/bus/nd/devices/namespace0.0/size", "4096\n")
     machine.write("/sys/bus/nd/devices/namespace1.0/resource", "0x1000\n")
     machine.write("/sys/bus/nd/devices/namespace1.0/size", "0\n")
-    assert not [region for region in regions(machine.host) if region.name.startswith("namesp")]
+    assert not [region for region in regions(machine.system) if region.name.startswith("namesp")]
 
 
 def test_the_refusal_names_the_owner_or_the_gap(machine) -> None:
-    known = regions(machine.host)
+    known = regions(machine.system)
     with pytest.raises(UsageError, match="System RAM"):
         check_target(known, Range(0x5EFF_0000, TARGET + 0x1000), force=False)
     with pytest.raises(UsageError, match=r"Nothing on this machine describes.*0x60000000"):
@@ -260,4 +260,4 @@ def test_the_refusal_names_the_owner_or_the_gap(machine) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the addresses in /proc/iomem")
 def test_the_real_machine_can_be_listed() -> None:
-    assert any(region.kind == "ram" for region in regions(Host.this()))
+    assert any(region.kind == "ram" for region in regions(System.this()))

@@ -18,8 +18,8 @@ STATE = """
 import json, os
 from pyctl.target.debugfs import Debugfs
 from pyctl.firmware import Stub
-from pyctl.target.system import Host
-debugfs = Debugfs(Host.this())
+from pyctl.target.system import System
+debugfs = Debugfs(System.this())
 stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
 stub.identify()
 print(json.dumps(stub.state()["settings"]))
