@@ -3,7 +3,7 @@
 
 Everything that the virtual board needs and git does not hold (roots, kernels,
 images, the stub, snapshots) is an *entry*: a directory that a builder fills
-under a temporary name and that one rename makes visible.  An entry that is
+under a temporary name and that one rename makes visible. An entry that is
 visible is therefore complete, unless somebody damaged it later; a manifest of
 sizes, times and digests finds that out, and the entry is then made again.
 """
@@ -36,7 +36,7 @@ _FEW_FILES = 64
 
 
 def cache_root() -> Path:
-    """Return the cache directory: ``$PYCTL_CACHE``, else ``$XDG_CACHE_HOME/pyctl``."""
+    """The cache directory: ``$PYCTL_CACHE``, else ``$XDG_CACHE_HOME/pyctl``."""
     if path := os.environ.get("PYCTL_CACHE"):
         return Path(path)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -44,7 +44,7 @@ def cache_root() -> Path:
 
 
 def digest(*parts: object) -> str:
-    """Return a short content key over ``parts`` (anything that JSON can hold, or bytes)."""
+    """A short content key over ``parts`` (anything that JSON can hold, or bytes)."""
     h = hashlib.blake2b(digest_size=12)
     for part in parts:
         raw = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
@@ -54,7 +54,7 @@ def digest(*parts: object) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
+    """The SHA-256 of a file's content."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -86,7 +86,7 @@ class Tree:
         )
 
     def key(self) -> str:
-        """Return a content key over names, modes and bytes."""
+        """A content key over names, modes and bytes."""
         return digest(*(part for file in self.files for part in file))
 
     def write(self, top: Path) -> None:
@@ -106,7 +106,7 @@ def _write_synced(path: Path, text: str) -> None:
 
 
 def disk_full(what: str, where: Path, why: str) -> NotReady:
-    """Return the error for a disk without space."""
+    """The error for a disk without space."""
     return NotReady(
         f"the disk that holds {where} is full: no place for {what} ({why})",
         "free some space, run 'pyctl vm clean', or point PYCTL_CACHE to a larger disk",
@@ -122,12 +122,12 @@ class Entry:
     path: Path
 
     def describe(self) -> dict[str, Any]:
-        """Return what the builder recorded about this entry."""
+        """What the builder recorded about this entry."""
         meta: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())["meta"]
         return meta
 
     def size_bytes(self) -> int:
-        """Return the disk space that the entry takes."""
+        """The disk space that the entry takes."""
         size = 0
         for path in self.path.rglob("*"):
             # Another process may be removing the entry.
@@ -151,7 +151,7 @@ class Cache:
     # -- entries ---------------------------------------------------------
 
     def find(self, kind: str, key: str, thorough: bool = False) -> Entry | None:
-        """Return the entry if it is there and undamaged.
+        """The entry if it is there and undamaged.
 
         Of an entry that holds a whole tree, the tree is only looked through
         when asked to be ``thorough``: whoever is about to use it should.
@@ -177,10 +177,10 @@ class Cache:
         build: Callable[[Path], dict[str, Any] | None],
         thorough: bool = False,
     ) -> Entry:
-        """Return an entry, making it first if need be; ``thorough`` as for ``find``.
+        """An entry, made first if need be; ``thorough`` as for ``find``.
 
         ``build`` is given an empty directory to fill and may return what to
-        record about it; ``what`` names the thing for the user.  Raises
+        record about it; ``what`` names the thing for the user. Raises
         NotReady when the disk is full or the cache cannot be written.
         """
         if entry := self.find(kind, key, thorough):
@@ -229,7 +229,7 @@ class Cache:
             raise disk_full(what, self.root, why)
 
     def entries(self) -> list[Entry]:
-        """Return every visible entry, without checking it."""
+        """Every visible entry, without checking it."""
         found = []
         for manifest in sorted(self.root.glob(f"*/*/{MANIFEST}")):
             path = manifest.parent
@@ -284,7 +284,7 @@ class Cache:
         _write_synced(path / MANIFEST, text)
 
     def _damage(self, path: Path, thorough: bool) -> str | None:
-        """Say what is wrong with an entry; None if nothing is.  FileNotFoundError: no entry."""
+        """What is wrong with an entry; None if nothing is. FileNotFoundError: no entry."""
         path.stat()
         try:
             manifest = json.loads((path / MANIFEST).read_text())
@@ -325,7 +325,7 @@ class Cache:
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """Give a temporary directory that is removed at the end, or by a later sweep."""
+        """A temporary directory that is removed at the end, or by a later sweep."""
         path = Path(tempfile.mkdtemp(dir=self._dir("tmp"), prefix=f"{name}-"))
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -2,7 +2,7 @@
 """Every foreseeable failure, as one exception tree.
 
 The library raises these; ``pyctl.cli.main`` is the one place that turns them
-into a message on stderr and an exit status.  Nothing else in the project
+into a message on stderr and an exit status. Nothing else in the project
 exits or prints a traceback for a foreseeable condition.
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 class PyctlError(Exception):
     """Something foreseeable went wrong.
 
-    ``message`` says what happened and why, in one sentence.  ``hint`` says
-    what to do about it, or is empty.  ``exit_status`` is what a process that
+    ``message`` says what happened and why, in one sentence. ``hint`` says
+    what to do about it, or is empty. ``exit_status`` is what a process that
     ends with this error exits with.
     """
 

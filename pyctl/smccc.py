@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Function ids and statuses of the SMCCC cache calls: the one place on the Python side.
 
-Arm DEN0028 v1.7, sections 7.10 and 7.11.  The firmware stub and the kernel
+Arm DEN0028 v1.7, sections 7.10 and 7.11. The firmware stub and the kernel
 modules have transcriptions of their own, so that one wrong number cannot pass
 on both sides.
 """

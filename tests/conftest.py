@@ -2,12 +2,12 @@
 """Theory of operation of the test suite.
 
 ``tests/unit`` needs nothing, ``tests/vm`` boots virtual boards, and the tests
-in ``tests/target`` run *on the target*.  On an arm64 machine as root they run
+in ``tests/target`` run *on the target*. On an arm64 machine as root they run
 here; elsewhere this file collects them, sends each to a target (``targets``)
 that runs it with pytest over there (``relay``), and reports the result as if
-it had run here.  So each test has its own line, duration and result.
+it had run here. So each test has its own line, duration and result.
 
-A target that is lost is an error of the test that lost it.  A target that
+A target that is lost is an error of the test that lost it. A target that
 cannot be had is a skip that names what is missing, or a failure under
 ``--require-target``.
 """

@@ -2,7 +2,7 @@
 """Where target tests run when they do not run here: virtual boards, or ssh.
 
 A target runs one test by its node id with pytest over there, and hands back
-the reports that pytest made.  Whatever happens to the target meanwhile ends as
+the reports that pytest made. Whatever happens to the target meanwhile ends as
 ``TargetLost`` for that test; the next test gets a fresh one.
 """
 

@@ -2,7 +2,7 @@
 """The target tests, collected ahead of time, each to run in a fork.
 
 On a virtual board the agent calls ``main`` before the board's snapshot is
-taken.  Pytest collects all target tests, and where it would run them it goes
+taken. Pytest collects all target tests, and where it would run them it goes
 on serving the host instead; the command ``pytest-item NODEID`` then runs one
 of them in a fork, with nothing left to import or to collect.
 """

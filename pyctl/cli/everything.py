@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Every command, imported: for a process that many commands will be forked from.
 
-The virtual board's agent imports this before a snapshot is taken.  `pyctl vm`
+The virtual board's agent imports this before a snapshot is taken. `pyctl vm`
 is left out, for a board does not run boards.
 """
 

@@ -2,7 +2,7 @@
 """The command `pyctl`: finds the command asked for and translates errors, once.
 
 Commands are imported only when they are used, so that `pyctl --help` costs
-little more than click itself.  This is the one place that turns an error into
+little more than click itself. This is the one place that turns an error into
 a message and an exit status.
 """
 

@@ -2,7 +2,7 @@
 """What the commands share: the session with its answer, number parameters, --json.
 
 A command fills ``session.answer``, which starts with every key of the command's
-JSON shape, and prints text through ``session.say``.  Whether it ends well or
+JSON shape, and prints text through ``session.say``. Whether it ends well or
 not, ``pyctl.cli.main`` prints the answer once, so an object always comes out,
 and always a whole one.
 """

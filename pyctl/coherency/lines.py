@@ -3,8 +3,8 @@
 
 Before the call every line near the range has a role: the CPU has stored to it
 (dirty), or a device has stored to the memory behind it while the CPU holds an
-old copy (device).  No line has both, because then nobody could say whose bytes
-are right.  All bytes of old content, the CPU's and the device's differ from each
+old copy (device). No line has both, because then nobody could say whose bytes
+are right. All bytes of old content, the CPU's and the device's differ from each
 other, so that every byte tells where it comes from.
 """
 

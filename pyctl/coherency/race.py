@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The under-flush race, every time: a request that an older operation cannot cover.
 
-One call is held inside firmware after its operation.  Then the CPU and a device
-store to the same lines, and a second caller asks for them.  Its request is only
+One call is held inside firmware after its operation. Then the CPU and a device
+store to the same lines, and a second caller asks for them. Its request is only
 covered by an operation that started after it; whoever merges it with the first,
 in the kernel or in firmware, leaves stale lines behind.
 """

@@ -28,7 +28,7 @@ DEFAULT_SIZE = 256 * 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """What is tried, and how.  ``observer`` is model or alias."""
+    """What is tried, and how. ``observer`` is model or alias."""
 
     window: Range
     line_size: int
@@ -142,7 +142,7 @@ def execute(
 ) -> Report:
     """Try every case of a checked plan; ``progress`` hears of each when it is done.
 
-    A call that fails ends its case with an error, not the run.  Raises TargetLost
+    A call that fails ends its case with an error, not the run. Raises TargetLost
     where a call never comes back.
     """
     debugfs = Debugfs(system)

@@ -101,7 +101,7 @@ def _dry_run_acts(bench: Bench) -> Outcome:
 
 
 def _is_global(bench: Bench) -> Outcome:
-    """Dirty lines far from the range.  One that stays dirty, round by round, is proof."""
+    """Dirty lines far from the range. One that stays dirty, round by round, is proof."""
     bench.need_attributes()
     if not bench.is_global:
         raise NotRun("Firmware does not say that the operation is global.")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Questions that the specification leaves open: what this firmware does, recorded exactly.
 
-Each is observed, never passed or failed.  Arguments that may be bad go to the
+Each is observed, never passed or failed. Arguments that may be bad go to the
 operation itself only where risk was allowed; otherwise they are dry runs.
 """
 

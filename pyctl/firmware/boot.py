@@ -29,8 +29,8 @@ def fnv1a_64(data: bytes) -> int:
 def boot_blob(settings: Iterable[Setting], conduit: str, target: range = range(0)) -> bytes:
     """The boot configuration for a board whose device tree names ``conduit`` (hvc, smc).
 
-    Magic, count, entries of two words, checksum; little endian.  What is not among
-    ``settings`` keeps the stub's default.  ``target`` is the memory that tests may
+    Magic, count, entries of two words, checksum; little endian. What is not among
+    ``settings`` keeps the stub's default. ``target`` is the memory that tests may
     aim at; the stub does not start without.
     """
     entries = [

@@ -2,7 +2,7 @@
 """The running stub, asked and told by raw SMCCC calls.
 
 A guest reads and changes what the boot configuration has set, reads the log of
-calls, arms faults, and works the modelled cache.  The first call of any kind is
+calls, arms faults, and works the modelled cache. The first call of any kind is
 the identification, so no other vendor's firmware is ever called.
 """
 

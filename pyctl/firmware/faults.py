@@ -2,9 +2,9 @@
 """Deliberate misbehaviour of the virtual board's firmware, as people write it.
 
 A fault is ``KIND[:PARAMETER][@next=N][@every=K][@cpu=C][@call=NAME]``; a script is
-faults separated by commas.  A script is good as a whole or refused as a whole:
+faults separated by commas. A script is good as a whole or refused as a whole:
 here, before anything is sent, and once more by the firmware, which puts a script
-into force with a single write.  The firmware's table is in pyctl/vm/stub/fault.c;
+into force with a single write. The firmware's table is in pyctl/vm/stub/fault.c;
 tests compare the two.
 """
 
@@ -105,7 +105,7 @@ class FaultKind:
     """Something that the firmware can do wrong.
 
     ``parameter`` is how it is written in a usage text, empty if there is none;
-    ``initial`` None means that it must be given.  ``decides`` names what two faults
+    ``initial`` None means that it must be given. ``decides`` names what two faults
     cannot both decide for the same call.
     """
 

@@ -2,7 +2,7 @@
 """What pyctl and the modules say to each other, as values.
 
 Numbers and ranges that a person typed come in here; so do the ``key=value``
-texts of debugfs.  Nothing here touches the machine, so all of it can be tested
+texts of debugfs. Nothing here touches the machine, so all of it can be tested
 with made-up text.
 """
 

@@ -2,7 +2,7 @@
 """Runs one system call that may never return, in a process that can be given up on.
 
 A request to the module ends up in firmware, and firmware may not come back.
-The call is therefore made in a forked child.  A signal makes the module stop
+The call is therefore made in a forked child. A signal makes the module stop
 between two calls and report what it has done so far; where even that brings
 nothing the child is left to its fate and the target counts as lost.
 """
@@ -52,7 +52,7 @@ def run_bounded(
 ) -> Outcome:
     """Run ``job`` in a child for at most ``timeout_s`` seconds and return what it returned.
 
-    ``cpus`` are those that the job binds its calls to.  Firmware that does not return takes
+    ``cpus`` are those that the job binds its calls to. Firmware that does not return takes
     a CPU with it, and the timers of whoever waits there: we wait on another one.
 
     After the timeout or a Ctrl-C the child gets signals until the job returns.

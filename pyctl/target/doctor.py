@@ -2,7 +2,7 @@
 """Checks each prerequisite of the main job and says how to supply what is missing.
 
 The order is that of the chain from the shell to the firmware, so the first
-"missing" is the one to mend first.  Later checks that cannot be answered
+"missing" is the one to mend first. Later checks that cannot be answered
 without an earlier one are "unknown", never "ok".
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The main job: check a request, have it carried out, and judge what came of it.
 
-Checks come before anything reaches firmware.  The judgement is strict because
+Checks come before anything reaches firmware. The judgement is strict because
 the kernel's call returns 0 also where nothing was invalidated: only a provider
 that was there throughout, and firmware calls where they can be counted, make a
 success.

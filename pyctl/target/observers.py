@@ -75,7 +75,7 @@ class _CpuSide:
 class ModelObserver(_CpuSide):
     """The virtual board's modelled cache, running while this is open.
 
-    Use as a context manager.  Raises NotReady where the firmware is not our stub.
+    Use as a context manager. Raises NotReady where the firmware is not our stub.
     """
 
     name = "model"

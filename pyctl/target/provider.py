@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Who answers the kernel's call, and who counts what reaches firmware.
 
-The kernel says only that some provider is registered.  Which one it is decides
+The kernel says only that some provider is registered. Which one it is decides
 whether firmware calls can be counted, and without a count "0" from the kernel
 is a claim, not evidence.
 """
@@ -52,7 +52,7 @@ def start_counting(debugfs: Debugfs, info: Info) -> Callable[[], FirmwareCalls] 
     """Begin to count CLEAN_INV_MEMREGION calls; the result tells how many there were since.
 
     Our provider counts them; on a virtual board with raw calls enabled the
-    firmware itself does.  None where nobody can.
+    firmware itself does. None where nobody can.
     """
     if debugfs.has_provider_module():
         before = debugfs.provider_counters()

@@ -2,10 +2,10 @@
 """The physical ranges of this machine, and which of them may be targeted.
 
 Every source (iomem, device tree, nd, cxl, dax and memory-block devices) makes
-claims.  The claims overlap: a CXL window holds a region that holds a DAX device
-that holds System RAM.  They are flattened so that each byte has one owner: one
+claims. The claims overlap: a CXL window holds a region that holds a DAX device
+that holds System RAM. They are flattened so that each byte has one owner: one
 who uses it before one who says that it is free, and who says nothing about
-users comes last.  So memory is safe only where somebody vouches for it and
+users comes last. So memory is safe only where somebody vouches for it and
 nobody uses it.
 """
 

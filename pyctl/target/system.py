@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The machine that pyctl looks at: the one root for procfs, sysfs and debugfs.
 
-Everything in the library that reads the machine takes a ``System``.  On a real
+Everything in the library that reads the machine takes a ``System``. On a real
 machine that is ``System.this()``; the unit tests hand in a directory that looks
 like one, with the architecture and the user they want to see.
 """

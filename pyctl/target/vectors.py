@@ -2,7 +2,7 @@
 """Whether v0 to v31 survive a write, and so the firmware calls that it makes.
 
 A program's SIMD registers stay where they are while the kernel serves its
-system call, so firmware that spoils them spoils them for the program.  Python
+system call, so firmware that spoils them spoils them for the program. Python
 cannot hold values in registers; a few instructions of machine code do.
 """
 

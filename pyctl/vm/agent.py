@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Process 1 of a virtual board: runs what the host asks for and reports back.
 
-Started by /init once the file systems are mounted.  It serves one command at
+Started by /init once the file systems are mounted. It serves one command at
 a time over the virtio-serial port: live output, exact exit status, signals, a
-terminal if wanted.  Commands that are Python programs of this project can be
+terminal if wanted. Commands that are Python programs of this project can be
 imported beforehand (PRELOAD), so that a board restored from a snapshot forks
-instead of starting an interpreter.  If the agent dies the kernel panics, and
+instead of starting an interpreter. If the agent dies the kernel panics, and
 the host sees a lost board; nothing here tries to hide a failure.
 """
 
@@ -42,7 +42,7 @@ def _program(module: str, function: str) -> Callable[[list[str]], object]:
 
 
 # Commands that run in a fork of the agent instead of a new interpreter, by
-# name.  ``preload`` adds those whose module it has imported.
+# name. ``preload`` adds those whose module it has imported.
 FORKED: dict[str, Callable[[list[str]], object]] = {}
 _PROGRAMS = {"pyctl": ("pyctl.cli.main", "main"), "pytest": ("pytest", "console_main")}
 _RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
@@ -62,7 +62,7 @@ DEFAULT_SIGNALS = (
 
 
 def find_port() -> str:
-    """Return the device of the host's port (there is no udev to make a link)."""
+    """The device of the host's port (there is no udev to make a link)."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):

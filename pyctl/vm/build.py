@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a virtual board needs of this project, built for it: stub, modules, files.
 
-Three cache entries.  The stub and the modules are built in the toolchain root
+Three cache entries. The stub and the modules are built in the toolchain root
 of the board's suite; the project's own files (Python, tests, modules) become an
 archive that the agent unpacks, so that a change of them needs no new boot.
 """
@@ -30,7 +30,7 @@ AGENT_FILES = (
     "pyctl/vm/agent.py",
     "pyctl/vm/channel.py",
 )
-# The agent waits for what another CPU can do meanwhile.  It does without Python's
+# The agent waits for what another CPU can do meanwhile. It does without Python's
 # site packages, until it is to import something from there.
 _INIT = """\
 #!/bin/sh
@@ -67,7 +67,7 @@ class Builder:
         self.roots = roots
 
     def stub(self) -> Entry:
-        """Return the entry that holds ``stub.elf``, the firmware."""
+        """The entry that holds ``stub.elf``, the firmware."""
         tree = Tree.read(STUB_DIR, _STUB_FILES)
         key = digest(tree.key(), self.roots.toolchain_key())
         return self.cache.get(
@@ -86,7 +86,7 @@ class Builder:
             shutil.copy(top / "build/stub.elf", work)
 
     def modules(self, kernel: Kernel) -> Entry:
-        """Return the entry that holds the kernel modules for a kernel."""
+        """The entry that holds the kernel modules for a kernel."""
         tree = Tree.read(SOURCE_TOP, _MODULE_FILES)
         return self.cache.get(
             "modules",
@@ -133,7 +133,7 @@ class Builder:
         return {"release": kernel.release}
 
     def agent(self) -> Entry:
-        """Return the entry that holds ``agent.cpio``: /init and the agent."""
+        """The entry that holds ``agent.cpio``: /init and the agent."""
         tree = Tree.read(SOURCE_TOP, AGENT_FILES)
         key = digest(_INIT, _FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key())
 
@@ -152,7 +152,7 @@ class Builder:
         return self.cache.get("agent", key, "the guest's agent", make)
 
     def project(self, kernel: Kernel) -> Entry:
-        """Return the entry that holds ``project.cpio``: the project as the guest sees it."""
+        """The entry that holds ``project.cpio``: the project as the guest sees it."""
         modules = self.modules(kernel)
         tree = Tree.read(SOURCE_TOP, _PROJECT_FILES)
         key = digest(tree.key(), modules.key, self.roots.toolchain_key())

@@ -2,9 +2,9 @@
 """The wire format between the host and the agent inside a virtual board.
 
 One virtio-serial port carries frames: a header of type, request number and
-payload length, then the payload.  It exists beside the QEMU guest agent, which
+payload length, then the payload. It exists beside the QEMU guest agent, which
 can only hand over a command's output after the command has ended, because
-people and test reports need the output while it is made.  This module is
+people and test reports need the output while it is made. This module is
 imported on both sides and therefore needs nothing but the standard library.
 """
 
@@ -28,7 +28,7 @@ _HEADER = struct.Struct("<BII")
 
 
 class Frame(enum.IntEnum):
-    """What a frame is.  Below 64: host to guest.  From 64: guest to host."""
+    """What a frame is. Below 64: host to guest. From 64: guest to host."""
 
     HELLO = 1  # JSON: nonce, time_ns, entropy (hex); also sent after a restore
     RUN = 2  # JSON: argv, env, cwd, pty, rows, columns
@@ -58,13 +58,13 @@ class ProtocolError(Exception):
 
 
 def encode(kind: Frame, request: int, payload: bytes | dict[str, Any] = b"") -> bytes:
-    """Return one frame."""
+    """One frame."""
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return _HEADER.pack(kind, request, len(data)) + data
 
 
 def split(kind: Frame, request: int, data: bytes) -> Iterator[bytes]:
-    """Return the frames that carry any amount of data."""
+    """The frames that carry any amount of data."""
     for start in range(0, len(data), MAX_PAYLOAD_BYTES):
         yield encode(kind, request, data[start : start + MAX_PAYLOAD_BYTES])
 

@@ -27,7 +27,7 @@ _NEEDED_BYTES = 512 << 20
 
 
 def checkpatch(cache: Cache) -> Entry:
-    """Return the entry that holds FILES, of the newest kernel that there was when first asked.
+    """The entry that holds FILES, of the newest kernel that there was when first asked.
 
     Raises NotReady or OperationFailed where the source cannot be had.
     """

@@ -2,7 +2,7 @@
 """Debian packages for the virtual board: where they come from and which ones.
 
 The mirror and the keyring are those of the host's own apt configuration; only
-the suite differs (the board runs Debian 13 whatever the host runs).  Package
+the suite differs (the board runs Debian 13 whatever the host runs). Package
 lists live in a private apt state inside the cache, so nothing on the host
 changes, and apt checks every signature.
 """
@@ -37,19 +37,19 @@ class Mirror:
     keyring: str | None
 
     def sources(self) -> str:
-        """Return a one-line-style sources list for the board's suites."""
+        """A one-line-style sources list for the board's suites."""
         signed = f"[signed-by={self.keyring}] " if self.keyring else ""
         return "".join(f"deb {signed}{self.uri} {suite} main\n" for suite in SUITES)
 
 
 @functools.cache
 def host_arch() -> str:
-    """Return the host's Debian architecture (amd64, arm64, ...)."""
+    """The host's Debian architecture (amd64, arm64, ...)."""
     return run(["dpkg", "--print-architecture"], what="ask for the host's architecture").strip()
 
 
 def host_mirror() -> Mirror:
-    """Return the Debian mirror that the host's apt uses.
+    """The Debian mirror that the host's apt uses.
 
     Raises NotReady when apt is not configured for a Debian archive.
     """
@@ -76,7 +76,7 @@ def host_mirror() -> Mirror:
 
 
 def _signed_by(uri: str) -> str | None:
-    """Return the keyring file that the host's sources name for a mirror."""
+    """The keyring file that the host's sources name for a mirror."""
     files = [_APT_CONFIG_DIR / "sources.list", *_APT_CONFIG_DIR.glob("sources.list.d/*")]
     for path in files:
         try:
@@ -136,7 +136,7 @@ class Apt:
         self._updated = True
 
     def names(self, pattern: str) -> list[str]:
-        """Return the names of packages that match a regular expression."""
+        """The names of packages that match a regular expression."""
         self.update()
         text = run(
             ["apt-cache", *self._options(), "search", "--names-only", pattern],
@@ -161,7 +161,7 @@ class Apt:
     def bootstrap(self, top: Path, archs: Sequence[str], packages: Sequence[str]) -> dict[str, str]:
         """Unpack packages and all that they need into a new root.
 
-        Nothing of the root is run: the packages are only extracted.  Returns
+        Nothing of the root is run: the packages are only extracted. Returns
         the version of every package.
         """
         tool = need_tool("mmdebstrap", "mmdebstrap")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The device tree of a virtual board: QEMU's own, with what our firmware adds.
 
-QEMU describes the machine that it emulates.  Firmware would then add where the
+QEMU describes the machine that it emulates. Firmware would then add where the
 initramfs lies, which memory it keeps for itself, and how to call it; on this
 board the host does that before the machine starts.
 """
@@ -46,7 +46,7 @@ class Layout:
 
 
 def patch(blob: bytes, layout: Layout) -> bytes:
-    """Return QEMU's device tree blob with the board's additions.
+    """QEMU's device tree blob with the board's additions.
 
     Fresh random seeds go in each time, as a boot loader would give them.
     """

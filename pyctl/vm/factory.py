@@ -36,7 +36,7 @@ cd {GUEST_ENV["PYCTL_MODULES"]}
 busybox insmod memregion_test.ko raw_calls=1
 grep -q ^provider=0 /sys/kernel/debug/memregion_test/info && busybox insmod smccc_cache.ko
 """
-# At about 140 MiB each.  Every choice of machine and firmware has a ready
+# At about 140 MiB each. Every choice of machine and firmware has a ready
 # board of its own; a base only spares a boot when the project has changed.
 KEPT_READY = 48
 KEPT_BASE = 6
@@ -65,7 +65,7 @@ class BoardFactory:
             self.phases.append((phase, time.monotonic() - started))
 
     def parts(self, kernel: Kernel, project: Entry | None) -> Parts:
-        """Return the files for a cold boot, made if need be."""
+        """The files for a cold boot, made if need be."""
         return Parts(
             stub=self.builder.stub().path / "stub.elf",
             image=kernel.image,
@@ -88,14 +88,14 @@ class BoardFactory:
                 machine.close()
 
     def dry_run(self, spec: Spec) -> str:
-        """Return the exact QEMU command of a cold boot."""
+        """The exact QEMU command of a cold boot."""
         kernel = self.roots.kernel(spec.kernel, spec.kdir)
         parts = self.parts(kernel, self.builder.project(kernel))
         with self._machine(spec) as machine:
             return machine.dry_run(machine.cold_arguments(parts))
 
     def boot(self, spec: Spec, cold: bool = False) -> Board:
-        """Give a pristine board that holds the project, with the modules loaded.
+        """A pristine board that holds the project, with the modules loaded.
 
         It continues a snapshot, made now if there is none yet, unless ``cold``
         is set or snapshots do not work here.
@@ -182,12 +182,12 @@ class BoardFactory:
     # -- snapshots ------------------------------------------------------------
 
     def snapshots(self, spec: Spec) -> tuple[Entry, Entry]:
-        """Return the snapshots of a kind of board, booted and ready, made if need be."""
+        """The snapshots of a kind of board, booted and ready, made if need be."""
         kernel, qemu = self.roots.kernel(spec.kernel, spec.kdir), Qemu.find(spec.qemu)
         return self._base(spec, kernel, qemu), self._ready(spec, kernel, qemu)
 
     def _base(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
-        """Return the snapshot of a booted board without any project file."""
+        """The snapshot of a booted board without any project file."""
 
         def make(work: Path) -> None:
             with (
@@ -219,7 +219,7 @@ class BoardFactory:
         )
 
     def _ready(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
-        """Return the snapshot of a board that is ready for commands."""
+        """The snapshot of a board that is ready for commands."""
         project = self.builder.project(kernel)
 
         def make(work: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One QEMU process: what it is made of, its command line, its life and its end.
 
-The process is tied to ours: it dies with us, however we die.  Its console goes
+The process is tied to ours: it dies with us, however we die. Its console goes
 to a file that is only ever read to explain a loss; results travel over the
 agent's port (``channel``), and QMP is only spoken to take a snapshot.
 """
@@ -64,14 +64,14 @@ class Spec:
 
     @property
     def target_addr(self) -> int:
-        """Return the base address of the range that tests may aim at."""
+        """The base address of the range that tests may aim at."""
         if self.high_target:
             return devicetree.HIGH_TARGET_ADDR
         return devicetree.RAM_BASE + self.memory_mib * devicetree.MIB - devicetree.TARGET_SIZE
 
     @property
     def ram_mib(self) -> int:
-        """Return the size of the machine's RAM."""
+        """The size of the machine's RAM."""
         if not self.high_target:
             return self.memory_mib
         end = devicetree.HIGH_TARGET_ADDR + devicetree.TARGET_SIZE
@@ -112,17 +112,17 @@ class Qemu:
         return cls(Path(need_tool(name, "qemu-system-arm")))
 
     def key(self) -> str:
-        """Return a key that changes when the binary does."""
+        """A key that changes when the binary does."""
         info = self.path.resolve().stat()
         return digest(str(self.path.resolve()), info.st_size, info.st_mtime_ns)
 
     def version(self) -> str:
-        """Return what the binary says of itself."""
+        """What the binary says of itself."""
         return run([self.path, "--version"], what="ask QEMU for its version").splitlines()[0]
 
 
 def resolve_accel(wanted: str) -> str:
-    """Return ``kvm`` or ``tcg``.
+    """``kvm`` or ``tcg``.
 
     Our firmware runs at EL2, so KVM serves only with nested virtualisation.
     """
@@ -147,7 +147,7 @@ def _kvm_has_el2() -> bool:
 
 
 def machine_arguments(spec: Spec, accel: str) -> list[str]:
-    """Return the QEMU arguments that describe the machine itself."""
+    """The QEMU arguments that describe the machine itself."""
     cpu = "host" if accel == "kvm" else spec.cpu
     if cpu == "max":
         # The architected algorithm is slow to emulate and nothing here needs it.
@@ -161,7 +161,7 @@ def machine_arguments(spec: Spec, accel: str) -> list[str]:
 
 
 def bootargs(spec: Spec) -> str:
-    """Return the kernel command line."""
+    """The kernel command line."""
     # panic=-1: a panic resets at once, and -no-reboot turns that into QEMU's end.
     # The last two spare a third of the boot: the certificates are for signatures,
     # which no module of the guest has, and nothing here relies on the kernel's
@@ -190,7 +190,7 @@ class Machine:
 
     @property
     def console(self) -> Path:
-        """Return the file that holds what the guest's console printed."""
+        """The file that holds what the guest's console printed."""
         return self.run_dir / "console"
 
     def cold_arguments(self, parts: Parts) -> list[str]:
@@ -245,7 +245,7 @@ class Machine:
             raise NotReady(f"{self.qemu.path} gave no device tree", f"is it a {QEMU}?") from None
 
     def _memory(self, path: Path, share: str) -> list[str]:
-        """Return the arguments that put the guest's memory into a file.
+        """The arguments that put the guest's memory into a file.
 
         Not shared, the file is only read: what the guest writes is its own.
         """
@@ -256,7 +256,7 @@ class Machine:
         ]
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Start QEMU to continue a snapshot.  Call ``close`` in every case afterwards."""
+        """Start QEMU to continue a snapshot. Call ``close`` in every case afterwards."""
         memory = [] if self.memory_fd is not None else self._memory(snapshot.memory, "off")
         ours, theirs = socket.socketpair()
         self.start(
@@ -269,14 +269,14 @@ class Machine:
             (theirs.fileno(),),
         )
         theirs.close()
-        # The library that speaks QMP takes longer to import than all the rest.  Nothing
+        # The library that speaks QMP takes longer to import than all the rest. Nothing
         # need be read here: if one of these fails, QEMU ends and says why.
         self._restore = ours
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             ours.sendall(snapshot.restore_commands())
 
     def command(self, arguments: list[str], agent_fd: int, monitor_fd: int) -> list[str]:
-        """Return the whole QEMU command line."""
+        """The whole QEMU command line."""
         return [
             str(self.qemu.path),
             *machine_arguments(self.spec, self.accel),
@@ -295,11 +295,11 @@ class Machine:
         ]
 
     def dry_run(self, arguments: list[str]) -> str:
-        """Return the exact command, printable; its two sockets are inherited descriptors."""
+        """The exact command, printable; its two sockets are inherited descriptors."""
         return shlex.join(self.command(arguments, 3, 4))
 
     def start(self, arguments: list[str], pass_fds: tuple[int, ...] = ()) -> None:
-        """Start QEMU.  Call ``close`` in every case afterwards."""
+        """Start QEMU. Call ``close`` in every case afterwards."""
         self.agent, agent_end = socket.socketpair()
         self.agent.setblocking(False)
         self.monitor, monitor_end = socket.socketpair()
@@ -320,7 +320,7 @@ class Machine:
         monitor_end.close()
 
     def ended(self) -> str | None:
-        """Say how QEMU ended, or None while it runs."""
+        """How QEMU ended, or None while it runs."""
         if self.process is None or self.process.poll() is None:
             return None
         status = self.process.returncode
@@ -334,7 +334,7 @@ class Machine:
         return "the guest switched the machine off or reset it"
 
     def console_tail(self, lines: int = _CONSOLE_TAIL_LINES) -> str:
-        """Return the last lines of the guest's console."""
+        """The last lines of the guest's console."""
         try:
             text = self.console.read_bytes().decode(errors="replace")
         except OSError:

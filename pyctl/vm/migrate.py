@@ -23,7 +23,7 @@ _TIMEOUT_S = 120.0
 def save_state(monitor: socket.socket, path: Path, capabilities: dict[str, Any]) -> None:
     """Write QEMU's migration stream to ``path``; the board stands still afterwards.
 
-    ``capabilities`` is what QMP's migrate-set-capabilities takes.  Raises
+    ``capabilities`` is what QMP's migrate-set-capabilities takes. Raises
     OperationFailed when QEMU cannot.
     """
     try:

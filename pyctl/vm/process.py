@@ -2,7 +2,7 @@
 """Run the host's tools so that none of them outlives us.
 
 Whatever the virtual board starts on the host (QEMU, apt, mmdebstrap, make)
-goes through here.  A child is killed by the kernel when this process dies in
+goes through here. A child is killed by the kernel when this process dies in
 any way, SIGKILL included, and a tool that is missing or fails becomes one
 sentence instead of a traceback.
 """
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent() -> Callable[[], None]:
-    """Return a ``preexec_fn`` that ties a child's life to this process.
+    """A ``preexec_fn`` that ties a child's life to this process.
 
     The signal follows the *thread* that forks, so start long-lived children
     from the main thread.
@@ -47,7 +47,7 @@ def die_with_parent() -> Callable[[], None]:
 
 
 def need_tool(name: str, package: str) -> str:
-    """Return the path of a host program, or say which Debian package holds it."""
+    """The path of a host program; NotReady names the Debian package that holds it."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
         raise NotReady(f"the program '{name}' is missing", f"apt-get install {package}")
@@ -66,7 +66,7 @@ def run(
 ) -> str:
     """Run a tool to its end and return its standard output.
 
-    ``what`` completes "could not ...".  Raises NotReady with the last lines
+    ``what`` completes "could not ...". Raises NotReady with the last lines
     that the tool printed, or when it takes longer than ``timeout_s``: what is
     run here prepares the board.
     """

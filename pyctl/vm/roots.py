@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The three things that Debian supplies: guest user space, toolchain, kernel.
 
-Each is one cache entry.  The guest's user space becomes a cpio archive, which
+Each is one cache entry. The guest's user space becomes a cpio archive, which
 the kernel unpacks as its initramfs; the toolchain is a directory to chroot
 into, so that modules are built by the very compiler that built the kernel,
 whatever the host runs.
@@ -120,7 +120,7 @@ class Roots:
 
     @property
     def apt(self) -> Apt:
-        """Return the private apt state; only needed when something is missing."""
+        """The private apt state; only needed when something is missing."""
         if self._apt is None:
             if os.geteuid() != 0:
                 raise NotReady(
@@ -134,7 +134,7 @@ class Roots:
     # -- guest user space -------------------------------------------------
 
     def guest(self) -> Entry:
-        """Return the entry that holds ``base.cpio``, the guest's user space."""
+        """The entry that holds ``base.cpio``, the guest's user space."""
         recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain_key(), _GUEST_RECIPE)
         return self.cache.get(
             "guest", recipe, "the guest's user space (Debian packages)", self._make_guest
@@ -165,7 +165,7 @@ class Roots:
         """Compile the Python files of a guest tree to bytecode; keep their ``sources`` or not.
 
         Bytecode does not depend on the architecture but on Python's minor
-        version, so the toolchain root's Python (same suite) does it.  The
+        version, so the toolchain root's Python (same suite) does it. The
         files are marked as never to be checked against their source.
         """
         tool = self.toolchain().path / "root"
@@ -199,11 +199,11 @@ class Roots:
     # -- toolchain ---------------------------------------------------------
 
     def toolchain_key(self) -> str:
-        """Return the toolchain's key, which goes into the key of all that it makes."""
+        """The toolchain's key, which goes into the key of all that it makes."""
         return digest(SUITE, TOOLCHAIN_PACKAGES, host_arch())
 
     def toolchain(self) -> Entry:
-        """Return the entry whose ``root`` holds the cross compiler, make and pytest."""
+        """The entry whose ``root`` holds the cross compiler, make and pytest."""
         return self.cache.get(
             "toolchain",
             self.toolchain_key(),
@@ -225,7 +225,7 @@ class Roots:
 
     @contextlib.contextmanager
     def build_root(self, kernel: Kernel | None = None) -> Iterator[Path]:
-        """Give a throw-away toolchain root with a kernel's headers and an empty /build.
+        """A throw-away toolchain root with a kernel's headers and an empty /build.
 
         The files are hard links into the cache, so this takes no space and
         little time.
@@ -333,7 +333,7 @@ class Roots:
 
 
 def parse_kernel_spec(spec: str | None) -> tuple[str, str]:
-    """Split ``--kernel`` into (version prefix or "", flavour).  Raises UsageError."""
+    """Split ``--kernel`` into (version prefix or "", flavour). Raises UsageError."""
     if not spec:
         return "", DEFAULT_FLAVOUR
     if spec in FLAVOURS:
@@ -348,12 +348,12 @@ def parse_kernel_spec(spec: str | None) -> tuple[str, str]:
 
 
 def release_order(release: str) -> tuple[int, ...]:
-    """Return a sort key for kernel releases."""
+    """A sort key for kernel releases."""
     return tuple(int(n) for n in re.findall(r"\d+", release.split("-")[0]))
 
 
 def matches_version(release: str, prefix: str) -> bool:
-    """Say whether a release is of the version that a prefix names, by whole components."""
+    """Whether a release is of the version that a prefix names, by whole components."""
     version = release.split("-")[0]
     if not prefix or prefix in (version, version.split("+")[0]):
         return True

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A running board: commands, input and output, and what ends it.
 
-``Board.run`` runs a command with live output.  Whatever ends a board before its
+``Board.run`` runs a command with live output. Whatever ends a board before its
 command has ended is TargetLost, with the console's last lines; a board never
-answers for one that is gone.  ``factory`` says how a board is had.
+answers for one that is gone. ``factory`` says how a board is had.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pyctl.vm.machine import (
 )
 
 BOOT_TIMEOUT_S = 120.0
-# No answer to a ping for this long means that the guest hangs.  Far above
+# No answer to a ping for this long means that the guest hangs. Far above
 # anything that a busy two-core host does to an emulated guest.
 HANG_TIMEOUT_S = 60.0
 PING_INTERVAL_S = 5.0
@@ -55,7 +55,7 @@ class Streams:
 
 
 class Board:
-    """A running board.  Use as a context manager."""
+    """A running board. Use as a context manager."""
 
     def __init__(self, machine: Machine, cleanup: contextlib.ExitStack) -> None:
         self.machine = machine
@@ -100,7 +100,7 @@ class Board:
         self.post(kind, payload)
 
     def lost(self, why: str) -> TargetLost:
-        """Return the error for a board that is gone."""
+        """The error for a board that is gone."""
         return TargetLost(
             f"the virtual board was lost: {why}",
             "the console's last lines tell more; the next run starts a fresh board",
@@ -148,7 +148,7 @@ class Board:
             self.post(Frame.PING)
 
     def take(self) -> Iterator[tuple[Frame, bytes]]:
-        """Yield what has arrived for the current request."""
+        """What has arrived for the current request."""
         frames, self._frames = self._frames, []
         for kind, request, payload in frames:
             if request == self._request:

@@ -2,10 +2,10 @@
 """Boards on disk: a file that holds the memory, and one that holds all other state.
 
 The memory is a sparse file, as long as the guest's RAM, with holes where there
-are only zeros.  A restored board maps it privately and so reads only what it
-uses; what it writes is its own.  For that the board that becomes a snapshot
+are only zeros. A restored board maps it privately and so reads only what it
+uses; what it writes is its own. For that the board that becomes a snapshot
 keeps its RAM in a memfd, and QEMU leaves shared memory out of its migration
-stream (``x-ignore-shared``).  The board must be idle (its agent waits for a
+stream (``x-ignore-shared``). The board must be idle (its agent waits for a
 request), for whatever is half done would come back half done.
 """
 
@@ -36,16 +36,16 @@ class Snapshot:
 
     @property
     def memory(self) -> Path:
-        """Return the file that is the guest's RAM."""
+        """The file that is the guest's RAM."""
         return self.top / "memory"
 
     @property
     def state(self) -> Path:
-        """Return QEMU's migration stream: the CPUs and the devices."""
+        """QEMU's migration stream: the CPUs and the devices."""
         return self.top / "state"
 
     def restore_commands(self) -> bytes:
-        """Return what a QEMU that was started with ``-incoming defer`` must be told by QMP."""
+        """What a QEMU that was started with ``-incoming defer`` must be told by QMP."""
         commands: list[dict[str, Any]] = [
             {"execute": "qmp_capabilities"},
             {"execute": "migrate-set-capabilities", "arguments": CAPABILITIES},
@@ -76,7 +76,7 @@ class Snapshot:
 
 @contextlib.contextmanager
 def shared_memory(size_bytes: int, snapshot: Snapshot | None) -> Iterator[int]:
-    """Give a memfd for a guest's RAM, with what a snapshot's memory holds."""
+    """A memfd for a guest's RAM, with what a snapshot's memory holds."""
     fd = os.memfd_create("guest-memory")
     try:
         os.truncate(fd, size_bytes)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Firmware with a defect: what is armed in the stub while the target suite runs.
 
-Each is a fault script (`pyctl fault list` explains the kinds).  The suite must
+Each is a fault script (`pyctl fault list` explains the kinds). The suite must
 fail on every one of them.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every target test gets: a watch on the kernel, and the chain's parts.
 
-These tests run on the target itself.  What they need and do not find they name
+These tests run on the target itself. What they need and do not find they name
 in a skip; what they change on a machine that others use they put back.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`pyctl coherency` clears good firmware and names the first bad line of bad firmware.
 
-The engine runs here as the command runs it.  What each fault must look like
+The engine runs here as the command runs it. What each fault must look like
 follows from what it does: who sees old bytes, whose bytes are gone, and in which
 cases it can show at all.
 """
@@ -183,7 +183,7 @@ def test_failing_call_is_an_error_of_its_case(coherency, stub):
 @pytest.mark.parametrize("attempt", range(3))
 def test_request_that_rides_on_an_older_operation_is_stale(coherency, stub, attempt):
     """Firmware that merges a call with the one that is inside: the RFC's mistake, below the
-    kernel.  Our provider lets nobody in while it waits, so the kernel's callers are safe."""
+    kernel. Our provider lets nobody in while it waits, so the kernel's callers are safe."""
     arm(stub, "skip_queued")
     names, seen = verdicts(coherency())
     assert names == {"under-flush race via smccc"}

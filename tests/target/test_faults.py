@@ -2,7 +2,7 @@
 """Each kind of fault shows in the calls that it is about, and in no other.
 
 Registers are looked at from outside: through raw calls, with every argument
-register filled.  What a fault does to memory is the modelled cache's to show.
+register filled. What a fault does to memory is the modelled cache's to show.
 """
 
 import ctypes
@@ -306,7 +306,7 @@ def test_x4_to_x17_not_preserved(faults, firmware, stub):
 
 
 # pread(fd, buffer, size, offset) with v0-v31 loaded from memory before and stored
-# after.  d8-d15 belong to the caller.
+# after. d8-d15 belong to the caller.
 SIMD_AROUND_PREAD = [
     *(0x6DBC27E8, 0x6D012FEA, 0x6D0237EC, 0x6D033FEE),  # stp d8, d9, [sp, #-64]!; ...
     *(0xAA0003E9, 0xAA0403EA),  # mov x9, x0; mov x10, x4

@@ -363,7 +363,7 @@ def assert_gaps(gaps, delay_us):
     counted_in_ticks = delay_us >= TICKS_FROM_US
     assert gaps[2 if counted_in_ticks else 0] >= delay_us - ROUNDING_US
     # An upper bound only against a delay that is wrong by far: this may be a
-    # busy emulator.  The quickest of four gaps is close to the truth.
+    # busy emulator. The quickest of four gaps is close to the truth.
     assert min(gaps) < 2 * delay_us + 30_000
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Firmware made of Python, for the rules of a conformance run: good, until a test breaks it.
 
-It stands where ``pyctl.conformance.access`` stands otherwise.  Time is its own,
+It stands where ``pyctl.conformance.access`` stands otherwise. Time is its own,
 so that a test of a rate takes none.
 """
 

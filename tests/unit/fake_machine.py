@@ -2,7 +2,7 @@
 """A made-up machine for the unit tests: a directory that looks like an arm64 board's root.
 
 It starts in the state where everything is ready; a test takes away or changes
-what it is about.  The files have the formats of the kernel and of our modules.
+what it is about. The files have the formats of the kernel and of our modules.
 The one thing that a plain file cannot do, answer what was written to it, is
 done by ``FakeModule``.
 """
