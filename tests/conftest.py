@@ -78,7 +78,7 @@ def is_target_test(path):
 
 def pytest_generate_tests(metafunc):
     """Multiply the tests that are marked so by the boards of the matrix."""
-    from targets import EVERY_BOARD
+    from tests.harness.targets import EVERY_BOARD
 
     if (
         metafunc.config.stash[REMOTE] == "vm"
@@ -98,7 +98,7 @@ def _board():
 
 def over_there(item):
     """The node id by which the target knows a test, and the board from the matrix."""
-    from targets import EVERY_BOARD
+    from tests.harness.targets import EVERY_BOARD
 
     board = item.callspec.params.get("_board") if hasattr(item, "callspec") else None
     nodeid = item.nodeid
@@ -112,7 +112,7 @@ def over_there(item):
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
-    from targets import EVERY_BOARD, SshTarget, VmTarget
+    from tests.harness.targets import EVERY_BOARD, SshTarget, VmTarget
 
     if BOARD not in config.stash:
         where = config.stash[REMOTE]
@@ -143,9 +143,8 @@ def pytest_runtest_protocol(item, nextitem):
 
 def remote_reports(item):
     """Run a test on its target; give its reports, or one that says why there are none."""
-    from targets import TEST_TIMEOUT_S, complete
-
     from pyctl.errors import NotReady, PyctlError
+    from tests.harness.targets import TEST_TIMEOUT_S, complete
 
     config = item.config
     mark = item.get_closest_marker("duration")

@@ -234,7 +234,7 @@ class BoardFactory:
                 self._load(board, spec)
                 if spec.tests:
                     with self.timed("collect tests"):
-                        board.preload((), host="tests.warm")
+                        board.preload((), host="tests.harness.warm")
                 self._save(board, work, memory_fd)
 
         self.cache.keep_newest("ready", KEPT_READY)

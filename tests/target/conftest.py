@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import pytest
-from runner import Pyctl
 
 from pyctl.errors import NotReady
 from pyctl.firmware.client import Faults, Stub
@@ -24,6 +23,7 @@ from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import Debugfs, exchange
 from pyctl.target.modinfo import find_file
 from pyctl.target.system import System
+from tests.target.runner import Pyctl
 
 # Out-of-tree and unsigned modules taint the kernel by being what they are
 # (Documentation/admin-guide/tainted-kernels.rst).

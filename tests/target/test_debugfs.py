@@ -15,12 +15,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from runner import Running
 
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields, Request, blocks
 from pyctl.target.debugfs import exchange
 from pyctl.target.modinfo import find_file
+from tests.target.runner import Running
 
 TOP = Path("/sys/kernel/debug")
 TEST, PROVIDER = TOP / "memregion_test", TOP / "smccc_cache"

@@ -10,13 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from statuses import Status
 
 from pyctl.firmware.client import Stub
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields
 from pyctl.target.debugfs import exchange
 from pyctl.target.modinfo import find_file
+from tests.target.statuses import Status
 
 FILES = Path("/sys/kernel/debug/memregion_test")
 ATTRIBUTES = 0xC000_0006

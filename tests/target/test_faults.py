@@ -12,13 +12,13 @@ import os
 import struct
 
 import pytest
-from statuses import Status
 
 from pyctl.errors import OperationFailed, TargetLost
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import KINDS, parse_faults
 from pyctl.target.answers import RawRequest, Request
 from pyctl.target.provider import calls_inside
+from tests.target.statuses import Status
 
 pytestmark = pytest.mark.shared_board
 VERSION = 0x8000_0000

@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
-from runner import Running, umount
-from statuses import Status
 
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import exchange
 from pyctl.target.modinfo import find_file
+from tests.target.runner import Running, umount
+from tests.target.statuses import Status
 
 INVALIDATE = Path("/sys/kernel/debug/memregion_test/invalidate")
 CACHED = INVALIDATE.with_name("memory_cached")

@@ -8,7 +8,6 @@ and operations, after each of which both sides are compared with the reference.
 import random
 
 import pytest
-from reference import Reference
 
 from pyctl.errors import OperationFailed
 from pyctl.firmware.client import Faults
@@ -16,6 +15,7 @@ from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.numbers import MEDIA_READ, MEDIA_WRITE
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.observers import ModelObserver
+from tests.reference import Reference
 
 pytestmark = pytest.mark.shared_board
 CLEAN_INV = 0xC000_0005

@@ -15,10 +15,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from statuses import Status
 
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
+from tests.target.statuses import Status
 
 pytestmark = pytest.mark.every_board
 

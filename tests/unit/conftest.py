@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_machine import FakeModule, Machine
 from hypothesis import settings
 
 from pyctl.cli.main import main
 from pyctl.target import debugfs
+from tests.unit.fake_machine import FakeModule, Machine
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_firmware import ATTRIBUTES, OPERATION, FakeFirmware
-from fake_machine import Machine
 
 from pyctl.conformance import access as conformance_machine
 from pyctl.conformance.access import online_cpus
@@ -19,6 +17,8 @@ from pyctl.conformance.run import RULES
 from pyctl.errors import TargetLost
 from pyctl.target import debugfs
 from pyctl.target.answers import RawRequest
+from tests.unit.fake_firmware import ATTRIBUTES, OPERATION, FakeFirmware
+from tests.unit.fake_machine import Machine
 
 KEYS = {"complete", "risky", "firmware", "kernel", "version", "date", "rules"}
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from fake_machine import Machine
 
 from pyctl.firmware.faults import KINDS
 from pyctl.firmware.numbers import CALL_UID, SLOTS, UUID_WORDS
 from pyctl.target.debugfs import Debugfs
+from tests.unit.fake_machine import Machine
 
 COMMANDS = [
     ["list"],

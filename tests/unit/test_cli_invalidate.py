@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine
 
 from pyctl.target import bounded as worker
 from pyctl.target import debugfs
+from tests.unit.fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine
 
 ARGUMENTS = ("invalidate", "--addr", hex(TARGET), "--size", "64K")
 KEYS = {

@@ -13,12 +13,12 @@ from importlib import import_module, util
 
 import click
 import pytest
-from fake_machine import Machine
 
 from pyctl.cli import main as cli_main
 from pyctl.cli.main import COMMANDS, main
 from pyctl.cli.params import JsonOption, json_option
 from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost, UsageError
+from tests.unit.fake_machine import Machine
 
 OURS = [name for name, (module, _attribute, _help) in COMMANDS.items() if util.find_spec(module)]
 HEAVY = ["psutil", "pyudev", "json", "subprocess", "importlib.metadata", "dataclasses", "gzip"]

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_machine import Machine
 
 from pyctl.target import kmod, source
+from tests.unit.fake_machine import Machine
 
 
 class Events:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from fake_machine import ATTRIBUTES, COUNTERS, TARGET, TARGET_SIZE, Machine, lines
+
+from tests.unit.fake_machine import ATTRIBUTES, COUNTERS, TARGET, TARGET_SIZE, Machine, lines
 
 NOT_ROOT = "root"
 NOT_MOUNTED = "not mounted"

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import Reference
 
 from pyctl.coherency.cases import run_single, single_cases
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, Count, Patterns
 from pyctl.coherency.stage import Stage
 from pyctl.ranges import Range
 from pyctl.target.observers import Piece, _spans, joined
+from tests.reference import Reference
 
 BASE = 0x5F00_0000
 LINE = 64

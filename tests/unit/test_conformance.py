@@ -6,7 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fake_firmware import (
+
+from pyctl.conformance.outcome import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
+from pyctl.conformance.run import RULES, Finding, Report
+from pyctl.errors import TargetLost
+from pyctl.target.answers import RawRequest
+from tests.unit.fake_firmware import (
     ATTRIBUTES,
     BUSY,
     FEATURES,
@@ -19,11 +24,6 @@ from fake_firmware import (
     FakeFirmware,
     Tamper,
 )
-
-from pyctl.conformance.outcome import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
-from pyctl.conformance.run import RULES, Finding, Report
-from pyctl.errors import TargetLost
-from pyctl.target.answers import RawRequest
 
 MASK = (1 << 64) - 1
 SMC64 = 1 << 30

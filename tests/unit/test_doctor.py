@@ -7,10 +7,10 @@ import gzip
 from collections.abc import Callable
 
 import pytest
-from fake_machine import ATTRIBUTES, RELEASE, TEST_SRCVERSION, Machine, module_bytes
 
 from pyctl.target.answers import Discovery, Fields
 from pyctl.target.doctor import MISSING, OK, UNKNOWN, Check, examine, is_ready, missing_function
+from tests.unit.fake_machine import ATTRIBUTES, RELEASE, TEST_SRCVERSION, Machine, module_bytes
 
 NAMES = [
     "arm64",

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from fake_machine import RELEASE, TEST_SRCVERSION, Machine, module_bytes
 
 from pyctl.errors import NotReady, OperationFailed
 from pyctl.target import kmod
 from pyctl.target.kmod import KernelEvents, Tools, load, unload
+from tests.unit.fake_machine import RELEASE, TEST_SRCVERSION, Machine, module_bytes
 
 
 @dataclass

@@ -7,7 +7,6 @@ import itertools
 import os
 
 import pytest
-from fake_machine import TARGET, TARGET_SIZE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from pyctl.errors import NotReady, UsageError
 from pyctl.ranges import Range, subtract
 from pyctl.target.regions import Region, Use, check_target, flatten, regions
 from pyctl.target.system import System
+from tests.unit.fake_machine import TARGET, TARGET_SIZE
 
 spans = st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda t: Range(t[0], t[0] + t[1]))
 claims = st.lists(

@@ -12,7 +12,8 @@ import sys
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import Reference
+
+from tests.reference import Reference
 
 BASE = 0x5F01_0000
 SIZE = 1024
@@ -34,7 +35,7 @@ FAULTS = [
 @pytest.fixture(scope="module")
 def board():
     """Carries out one sequence after the other; gives what was seen after each operation."""
-    guest = ["python3", "/opt/pyctl/tests/model_board.py"]
+    guest = ["python3", "-m", "tests.vm.model_board"]
     command = [sys.executable, "-m", "pyctl", "vm", "run", "--", *guest]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:

@@ -3,7 +3,7 @@
 
 Runs on a virtual board, whose firmware says each status on demand:
 
-    pyctl vm run -- python3 -m tests.user_table
+    pyctl vm run -- python3 -m tests.vm.user_table
 
 ``tests/vm/test_user_table.py`` compares the README with what this prints.
 """

@@ -20,7 +20,7 @@ from pyctl.firmware.settings import parse_settings
 # The command of ``warm``, and what a shell says of one that is not there.
 COMMAND = "pytest-item"
 NOT_FOUND = 127
-TOP = Path(__file__).resolve().parents[1]
+TOP = Path(__file__).resolve().parents[2]
 # For a test that never ends; a test with a bound of its own sets it by marker.
 TEST_TIMEOUT_S = 120.0
 # Every combination that the provider's rules are checked on.
@@ -36,7 +36,7 @@ PRISTINE = {"PYCTL_PRISTINE": "1"}
 def pytest_arguments(nodeid):
     """The command that runs one test on a target."""
     return [
-        *("pytest", "--target=local", "-p", "tests.relay", "-p", "no:cacheprovider"),
+        *("pytest", "--target=local", "-p", "tests.harness.relay", "-p", "no:cacheprovider"),
         *("--rootdir=.", "-q", "--no-header", "--no-summary", nodeid),
     ]
 

@@ -34,7 +34,7 @@ def main(serve):
     """Collect, then serve; returns only when the tests cannot be collected."""
     pytest.main(
         [
-            *("--target=local", "-p", "tests.relay", "-p", "no:cacheprovider"),
+            *("--target=local", "-p", "tests.harness.relay", "-p", "no:cacheprovider"),
             *(
                 "--rootdir=/opt/pyctl",
                 "--capture=no",
