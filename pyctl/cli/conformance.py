@@ -59,14 +59,14 @@ def conformance(ctx: click.Context, session: Session, risky: bool, ledger: Path 
 
 
 def _run(session: Session, risky: bool, ledger: Path | None) -> None:
-    from pyctl.conformance.access import Machine
+    from pyctl.conformance.access import ModuleAccess
     from pyctl.conformance.identity import identify
     from pyctl.conformance.ledger import write
     from pyctl.conformance.run import RULES, Report
     from pyctl.target.debugfs import Debugfs
 
     info = Debugfs(session.system).info()
-    report = Report(Machine(session.system, info), risky)
+    report = Report(ModuleAccess(session.system, info), risky)
     session.answer.update(risky=risky, **identify(session.system, info))
     if risky:
         session.note("pyctl: With --risky there are also:")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a machine's firmware does, rule by rule.
 
-``rule`` says what a rule and its outcome are, ``bench`` is what a rule may do
-to the machine, the topics (``discovery``, ``registers``, ``calls``, ``timing``,
-``questions``) hold the rules, ``run`` goes through all of them, and ``ledger``
+``outcome`` is what comes of a rule, ``access`` what a run needs of the machine,
+``prober`` how a rule makes its calls, and ``rule`` what a rule is. The topics
+(``discovery``, ``calls``, ``timing``, ``questions``, ``registers``) hold the rules
+and know nothing of each other, ``run`` goes through all of them, and ``ledger``
 keeps what came of it and compares two of these.
 """

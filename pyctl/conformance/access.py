@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine under test, for the bench: firmware calls through memregion_test."""
+"""What a run needs of the machine under test, and how memregion_test gives it.
+
+The rules' own tests put firmware made of Python in the place of the machine.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
+from typing import Protocol
 
 from pyctl.conformance.outcome import NotRun
 from pyctl.errors import NotReady, OperationFailed, TargetLost
@@ -24,8 +29,51 @@ TIMEOUT_S = 30.0
 _OLD, _NEW = b"o", b"n"
 
 
-class CacheLines:
-    """See ``bench.Lines``; the observer's sides are the CPU's and the memory's."""
+class Lines(Protocol):
+    """Cache lines of memory that may be targeted."""
+
+    number: int
+    observer: str
+
+    def store(self) -> None:
+        """Let old bytes be in memory, then store others through the cache."""
+
+    def in_memory(self) -> int:
+        """How many of the lines have their new bytes in memory, and not in a cache alone."""
+
+
+class Access(Protocol):
+    """The machine, as far as a run has to do with it."""
+
+    conduit: str
+    cpus: list[int]
+    """Numbers of the CPUs that are online."""
+    pa_bits: int
+    target: Range | None
+    """Memory that may be cleaned and invalidated."""
+
+    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
+        """Make calls, ``interval_s`` or more apart; x0 to x17 of each."""
+
+    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+        """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
+
+    def invalidate(self, request: Request) -> Record:
+        """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether this is the virtual board, where nothing can be hurt."""
+
+    def lines(self) -> AbstractContextManager[Lines]:
+        """Some cache lines at the beginning of ``target``; see Lines."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+class ObservedLines(Lines):
+    """Lines between an observer's two sides: the CPU's, and the memory's."""
 
     number = 16
 
@@ -35,13 +83,11 @@ class CacheLines:
         self.observer = observer.name
 
     def store(self) -> None:
-        """Let old bytes be in memory, then store others through the cache."""
         with _if_possible():
             self._observer.prepare(self._addr, _OLD * self._size)
             self._observer.cpu_write([(self._addr, _NEW * self._size)])
 
     def in_memory(self) -> int:
-        """How many of the lines have their new bytes in memory."""
         line_size = self._observer.line_size
         with _if_possible():
             data = self._observer.device_read(self._addr, self._size)
@@ -58,8 +104,8 @@ def _if_possible() -> Iterator[None]:
         raise NotRun(f"The lines cannot be watched: {error.message}") from None
 
 
-class Machine:
-    """A system with memregion_test loaded; see ``bench.Access``."""
+class ModuleAccess(Access):
+    """Access through the files of memregion_test."""
 
     def __init__(self, system: System, info: Info) -> None:
         """NotReady where the module allows no raw calls."""
@@ -77,22 +123,18 @@ class Machine:
 
     @cached_property
     def is_virtual(self) -> bool:
-        """See ``bench.Access``."""
         return Stub(self._debugfs.raw_call).is_ours()
 
     def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
-        """See ``bench.Access``."""
         timeout_s = TIMEOUT_S + len(requests) * interval_s
         with self._naming_stuck_calls():
             return self._debugfs.raw_calls(requests, timeout_s, interval_s)
 
     def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
-        """See ``bench.Access``."""
         with self._naming_stuck_calls():
             return self._debugfs.vectors_changed_by(requests, cpu, TIMEOUT_S)
 
     def invalidate(self, request: Request) -> Record:
-        """See ``bench.Access``."""
         with self._naming_stuck_calls():
             record, outcome = self._debugfs.invalidate(request, TIMEOUT_S)
         if outcome.interrupted:
@@ -105,19 +147,17 @@ class Machine:
         return record
 
     @contextlib.contextmanager
-    def lines(self) -> Iterator[CacheLines]:
-        """See ``bench.Access``."""
+    def lines(self) -> Iterator[ObservedLines]:
         assert self.target is not None
         addr, line_size = self.target.addr, self._line_size
         if not self.is_virtual:
-            yield CacheLines(AliasObserver(self._debugfs, line_size), addr)
+            yield ObservedLines(AliasObserver(self._debugfs, line_size), addr)
             return
-        size = CacheLines.number * line_size
+        size = ObservedLines.number * line_size
         with ModelObserver(self._debugfs, addr, size, line_size) as observer:
-            yield CacheLines(observer, addr)
+            yield ObservedLines(observer, addr)
 
     def wait(self, seconds: float) -> None:
-        """See ``bench.Access``."""
         time.sleep(seconds)
 
     @contextlib.contextmanager

@@ -7,7 +7,6 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pyctl.conformance.bench import DRY_RUN, PASSING, REPEATS, Bench, differing
 from pyctl.conformance.outcome import (
     REQUIRED,
     Blocked,
@@ -18,6 +17,7 @@ from pyctl.conformance.outcome import (
     observed,
     passed,
 )
+from pyctl.conformance.prober import DRY_RUN, PASSING, REPEATS, Prober, differing
 from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, Rule
 from pyctl.numbers import errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES, NOT_REQUIRED, status_name
@@ -30,19 +30,19 @@ WATCH_ROUNDS = 3
 STORES = "stores to the first cache lines of the memory that is safe to target"
 
 
-def _repeated(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    bench.calls([ATTRIBUTES] * REPEATS)
-    first = bench.access.cpus[0]
-    made = [call for call in _all_attributes(bench) if call.request.cpu == first]
+def _repeated(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    prober.calls([ATTRIBUTES] * REPEATS)
+    first = prober.access.cpus[0]
+    made = [call for call in _all_attributes(prober) if call.request.cpu == first]
     return _same(made, f"In {len(made)} calls on CPU {first}.")
 
 
-def _on_each_cpu(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    need_cpus(bench)
-    bench.calls(bench.everywhere(ATTRIBUTES))
-    return _same(_all_attributes(bench), f"On {bench.cpus_text}.")
+def _on_each_cpu(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    need_cpus(prober)
+    prober.calls(prober.everywhere(ATTRIBUTES))
+    return _same(_all_attributes(prober), f"On {prober.cpus_text}.")
 
 
 def _same(made: Sequence[Call], summary: str) -> Outcome:
@@ -52,19 +52,19 @@ def _same(made: Sequence[Call], summary: str) -> Outcome:
     return passed(summary)
 
 
-def _all_attributes(bench: Bench) -> list[Call]:
+def _all_attributes(prober: Prober) -> list[Call]:
     """Every answer of ATTRIBUTES in this run."""
-    return [call for call in bench.log if call.request.fid == ATTRIBUTES.fid]
+    return [call for call in prober.log if call.request.fid == ATTRIBUTES.fid]
 
 
-def need_cpus(bench: Bench) -> None:
+def need_cpus(prober: Prober) -> None:
     """Skip a rule that compares CPUs where there is one."""
-    if len(bench.access.cpus) < 2:
+    if len(prober.access.cpus) < 2:
         raise NotRun("Only one CPU is online.")
 
 
-def _operation(bench: Bench) -> Outcome:
-    made = bench.settled(0)
+def _operation(prober: Prober) -> Outcome:
+    made = prober.settled(0)
     last = made[-1]
     if last.status == 0:
         return passed(f"SUCCESS at try {len(made)}.")
@@ -73,8 +73,8 @@ def _operation(bench: Bench) -> Outcome:
     return failed(f"{last} at try {len(made)}.", [last])
 
 
-def _dry_run(bench: Bench) -> Outcome:
-    real, dry = bench.settled(0)[-1], bench.settled(DRY_RUN)[-1]
+def _dry_run(prober: Prober) -> Outcome:
+    real, dry = prober.settled(0)[-1], prober.settled(DRY_RUN)[-1]
     if real.status in PASSING:
         raise Blocked(f"The operation itself gave nothing but {status_name(real.status)}.")
     if real.status == dry.status:
@@ -85,27 +85,27 @@ def _dry_run(bench: Bench) -> Outcome:
     )
 
 
-def _dry_run_acts(bench: Bench) -> Outcome:
+def _dry_run_acts(prober: Prober) -> Outcome:
     """Dirty lines that are all in memory after a dry run, and otherwise are not.
 
     A cache may write a line back at any time, and so may something else: only all lines,
     in every round, against few of them when nothing was called, are the dry run's doing.
     """
-    dry = bench.settled(DRY_RUN)[-1]
+    dry = prober.settled(DRY_RUN)[-1]
     if dry.status:
         raise NotRun(f"A dry run gives {status_name(dry.status)}.")
-    watched = _watch(bench, lambda: bench.settled(DRY_RUN)[-1])
+    watched = _watch(prober, lambda: prober.settled(DRY_RUN)[-1])
     if all(after == watched.lines for after in watched.after):
         return failed(watched.text, watched.calls)
     return passed(watched.text)
 
 
-def _is_global(bench: Bench) -> Outcome:
+def _is_global(prober: Prober) -> Outcome:
     """Dirty lines far from the range. One that stays dirty, round by round, is proof."""
-    bench.need_attributes()
-    if not bench.is_global:
+    prober.need_attributes()
+    if not prober.is_global:
         raise NotRun("Firmware does not say that the operation is global.")
-    watched = _watch(bench, lambda: bench.settled(0, far=True)[-1])
+    watched = _watch(prober, lambda: prober.settled(0, far=True)[-1])
     if all(after < watched.lines for after in watched.after):
         return failed(watched.text, watched.calls)
     return passed(watched.text)
@@ -121,16 +121,16 @@ class _Watched:
     text: str
 
 
-def _watch(bench: Bench, make: Callable[[], Call]) -> _Watched:
+def _watch(prober: Prober, make: Callable[[], Call]) -> _Watched:
     """Store to lines, make a call, see which have reached memory; and what they do alone.
 
     Raises NotRun where too many reach memory by themselves, and Blocked for a refusal.
     """
-    if not (bench.risky or bench.access.is_virtual):
+    if not (prober.risky or prober.access.is_virtual):
         raise NotRun("Only with --risky, or on the virtual board: it stores to memory.")
     counts: list[tuple[int, int]] = []
     calls: list[Call] = []
-    with bench.access.lines() as lines:
+    with prober.access.lines() as lines:
         for _ in range(WATCH_ROUNDS):
             lines.store()
             idle = lines.in_memory()
@@ -146,8 +146,8 @@ def _watch(bench: Bench, make: Callable[[], Call]) -> _Watched:
     return _Watched(lines.number, tuple(after for _idle, after in counts), tuple(calls), text)
 
 
-def _each_time(bench: Bench) -> Outcome:
-    made = bench.settled(0) + bench.clean_inv(bench.sample(bench.everywhere(bench.request())))
+def _each_time(prober: Prober) -> Outcome:
+    made = prober.settled(0) + prober.clean_inv(prober.sample(prober.everywhere(prober.request())))
     answers = [call for call in made if call.status not in PASSING]
     if not answers:
         raise Blocked("There was nothing but BUSY and RATE_LIMITED.")
@@ -156,10 +156,10 @@ def _each_time(bench: Bench) -> Outcome:
     return passed(f"{status_name(answers[0].status)} in {len(answers)} of {len(made)} calls.")
 
 
-def _all_at_once(bench: Bench) -> Outcome:
-    threads = len(bench.access.cpus)
-    count = bench.affordable(CALLS_AT_ONCE)
-    record = bench.loop(count, threads)
+def _all_at_once(prober: Prober) -> Outcome:
+    threads = len(prober.access.cpus)
+    count = prober.affordable(CALLS_AT_ONCE)
+    record = prober.loop(count, threads)
     done = f"{record.completed} of {threads * count} calls succeeded"
     if record.errno in (0, errno.EBUSY, errno.EAGAIN):
         stopped = f"; the first other answer was {errno_name(record.errno)}" if record.errno else ""

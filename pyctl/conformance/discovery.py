@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pyctl.conformance.bench import DRY_RUN, PSCI_FEATURES, REPEATS, Bench, differing
 from pyctl.conformance.outcome import REQUIRED, Call, Outcome, failed, passed
+from pyctl.conformance.prober import DRY_RUN, PSCI_FEATURES, REPEATS, Prober, differing
 from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, WHOLE_SPEC, Rule
 from pyctl.smccc import (
     ARCH_FEATURES,
@@ -34,24 +34,24 @@ QUESTIONS = (
 )
 
 
-def _version(bench: Bench) -> Outcome:
-    if bench.access.conduit == "none":
+def _version(prober: Prober) -> Outcome:
+    if prober.access.conduit == "none":
         return failed("The kernel found no conduit, so firmware offers no SMCCC 1.1 through PSCI.")
-    text = f"SMCCC {version_text(bench.version)} by {bench.access.conduit}."
-    if bench.version >= VERSION_WITH_FEATURES:
+    text = f"SMCCC {version_text(prober.version)} by {prober.access.conduit}."
+    if prober.version >= VERSION_WITH_FEATURES:
         return passed(text)
-    return failed(text, [c for c in bench.log if c.request.fid in (PSCI_FEATURES, SMCCC_VERSION)])
+    return failed(text, [c for c in prober.log if c.request.fid in (PSCI_FEATURES, SMCCC_VERSION)])
 
 
-def _clean_inv(bench: Bench) -> Outcome:
-    call = bench.features(CLEAN_INV_MEMREGION)
+def _clean_inv(prober: Prober) -> Outcome:
+    call = prober.features(CLEAN_INV_MEMREGION)
     if call.status >= 0:
         return passed(f"ARCH_FEATURES gave {call.status}.")
     return failed(f"ARCH_FEATURES gave {status_name(call.status)}.", [call])
 
 
-def _both(bench: Bench) -> Outcome:
-    pair = [bench.features(CLEAN_INV_MEMREGION), bench.features(CLEAN_INV_MEMREGION_ATTRIBUTES)]
+def _both(prober: Prober) -> Outcome:
+    pair = [prober.features(CLEAN_INV_MEMREGION), prober.features(CLEAN_INV_MEMREGION_ATTRIBUTES)]
     operation, attributes = (call.status >= 0 for call in pair)
     if operation == attributes:
         return passed("Both are announced." if operation else "Neither is announced.")
@@ -59,9 +59,9 @@ def _both(bench: Bench) -> Outcome:
     return failed(f"The {there} function is announced, the {missing} function is not.", pair)
 
 
-def _attributes(bench: Bench) -> Outcome:
-    announced = bench.has_attributes
-    call = bench.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
+def _attributes(prober: Prober) -> Outcome:
+    announced = prober.has_attributes
+    call = prober.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
     text = (
         f"ATTRIBUTES is {'announced' if announced else 'not announced'} and gave "
         f"{status_name(call.status)}."
@@ -70,48 +70,48 @@ def _attributes(bench: Bench) -> Outcome:
     return passed(text) if holds else failed(text, [call])
 
 
-def _is_stable(bench: Bench) -> Outcome:
-    bench.need_features()
-    bench.calls(bench.everywhere(*QUESTIONS))
+def _is_stable(prober: Prober) -> Outcome:
+    prober.need_features()
+    prober.calls(prober.everywhere(*QUESTIONS))
     for question in QUESTIONS:
-        made = [call for call in bench.log if replace(call.request, cpu=None) == question]
+        made = [call for call in prober.log if replace(call.request, cpu=None) == question]
         if changed := differing(made, lambda call: call.status):
             where = " and ".join(str(call) for call in changed)
             return failed(f"{where}.", changed)
-    return passed(f"In repeated calls and on {bench.cpus_text}.")
+    return passed(f"In repeated calls and on {prober.cpus_text}.")
 
 
-def _aliases(bench: Bench) -> Outcome:
+def _aliases(prober: Prober) -> Outcome:
     fids = [fid & ~SMC64 for fid in (CLEAN_INV_MEMREGION_ATTRIBUTES, CLEAN_INV_MEMREGION)]
-    return _nobody(bench, fids, "Neither announced nor answered.")
+    return _nobody(prober, fids, "Neither announced nor answered.")
 
 
-def _reserved_bits(bench: Bench) -> Outcome:
+def _reserved_bits(prober: Prober) -> Outcome:
     fids = [
         fid | 1 << bit
         for fid in (CLEAN_INV_MEMREGION_ATTRIBUTES, CLEAN_INV_MEMREGION)
         for bit in RESERVED_FID_BITS
     ]
-    return _nobody(bench, fids, "No such id is announced or answered.")
+    return _nobody(prober, fids, "No such id is announced or answered.")
 
 
-def _unknown(bench: Bench) -> Outcome:
+def _unknown(prober: Prober) -> Outcome:
     fids = [base | number for base in (0x8000_0000, 0xC000_0000) for number in UNKNOWN_NUMBERS]
-    return _nobody(bench, fids, f"Tried {', '.join(f'0x{fid:x}' for fid in fids)}.")
+    return _nobody(prober, fids, f"Tried {', '.join(f'0x{fid:x}' for fid in fids)}.")
 
 
-def _nobody(bench: Bench, fids: Sequence[int], summary: str) -> Outcome:
+def _nobody(prober: Prober, fids: Sequence[int], summary: str) -> Outcome:
     """Each of ``fids`` is refused by ARCH_FEATURES and by the call itself."""
-    target = bench.access.target
+    target = prober.access.target
     # Should one be taken for the operation, it is a dry run on memory that may be touched.
     x = (target.addr & 0xFFFF_FFFF, 4096, DRY_RUN) if target else (0, 0, DRY_RUN)
     requests = [RawRequest(fid, x) for fid in fids]
-    if bench.version >= VERSION_WITH_FEATURES:
+    if prober.version >= VERSION_WITH_FEATURES:
         requests += [RawRequest(ARCH_FEATURES, (fid,)) for fid in fids]
     # Together they are enough for a rare fault, each by itself need not be.
     times = -(-REPEATS // len(requests))
     wrong = [
-        call for call in bench.calls(bench.everywhere(*requests, times=times)) if _is_known(call)
+        call for call in prober.calls(prober.everywhere(*requests, times=times)) if _is_known(call)
     ]
     if not wrong:
         return passed(summary)
@@ -127,13 +127,13 @@ def _is_known(call: Call) -> bool:
     return call.status != NOT_SUPPORTED
 
 
-def _sve_hint(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    request = bench.request(DRY_RUN)
+def _sve_hint(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    request = prober.request(DRY_RUN)
     attributes = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES | SVE_HINT)
     operation = replace(request, fid=request.fid | SVE_HINT)
-    hinted = bench.calls(bench.everywhere(attributes))
-    hinted += bench.clean_inv(bench.sample(bench.everywhere(operation)))
+    hinted = prober.calls(prober.everywhere(attributes))
+    hinted += prober.clean_inv(prober.sample(prober.everywhere(operation)))
     if refused := [call for call in hinted if call.status == NOT_SUPPORTED]:
         return failed(f"{refused[0]}.", refused)
     return passed("Both functions are.")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pyctl.conformance.bench import DRY_RUN, Bench
 from pyctl.conformance.calls import CALLS_AT_ONCE, need_cpus
 from pyctl.conformance.outcome import OBSERVED, NotRun, Outcome, observed
+from pyctl.conformance.prober import DRY_RUN, Prober
 from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, Rule
 from pyctl.conformance.timing import burst_calls
 from pyctl.numbers import errno_name
@@ -27,15 +27,15 @@ Arguments = tuple[int, ...]
 
 
 def _probe(
-    dry: Callable[[Bench], Sequence[Arguments]], risky: Callable[[Bench], Sequence[Arguments]]
-) -> Callable[[Bench], Outcome]:
+    dry: Callable[[Prober], Sequence[Arguments]], risky: Callable[[Prober], Sequence[Arguments]]
+) -> Callable[[Prober], Outcome]:
     """A check that makes the calls of ``dry``, and those of ``risky`` if that was allowed."""
 
-    def check(bench: Bench) -> Outcome:
-        arguments = [*dry(bench), *(risky(bench) if bench.risky else ())]
+    def check(prober: Prober) -> Outcome:
+        arguments = [*dry(prober), *(risky(prober) if prober.risky else ())]
         if not arguments:
             raise NotRun("Only with --risky.")
-        made = bench.clean_inv([RawRequest(CLEAN_INV_MEMREGION, one) for one in arguments])
+        made = prober.clean_inv([RawRequest(CLEAN_INV_MEMREGION, one) for one in arguments])
         answers = [
             f"{'dry run of ' if call.request.x[2] & DRY_RUN else ''}"
             f"({', '.join(f'0x{value:x}' for value in call.request.x)}) "
@@ -47,55 +47,58 @@ def _probe(
     return check
 
 
-def _both_ways(ranges: Callable[[Bench], Sequence[tuple[int, int]]]) -> Callable[[Bench], Outcome]:
+def _both_ways(
+    ranges: Callable[[Prober], Sequence[tuple[int, int]]],
+) -> Callable[[Prober], Outcome]:
     """Dry runs of ranges always, the operation on them only at a risk."""
     return _probe(
-        lambda bench: [(*one, DRY_RUN) for one in ranges(bench)],
-        lambda bench: [(*one, 0) for one in ranges(bench)],
+        lambda prober: [(*one, DRY_RUN) for one in ranges(prober)],
+        lambda prober: [(*one, 0) for one in ranges(prober)],
     )
 
 
-def _only_risky(arguments: Callable[[Bench], Sequence[Arguments]]) -> Callable[[Bench], Outcome]:
-    return _probe(lambda bench: (), arguments)
+def _only_risky(arguments: Callable[[Prober], Sequence[Arguments]]) -> Callable[[Prober], Outcome]:
+    return _probe(lambda prober: (), arguments)
 
 
-def _beyond_width(bench: Bench) -> list[Arguments]:
-    beyond = 1 << bench.access.pa_bits
+def _beyond_width(prober: Prober) -> list[Arguments]:
+    beyond = 1 << prober.access.pa_bits
     ranges = [(beyond, 4096), (beyond - 4096, 8192), (0, ALL)]
     return [(*one, flags) for flags in (DRY_RUN, 0) for one in ranges]
 
 
-def _reserved_flags(bench: Bench) -> list[Arguments]:
+def _reserved_flags(prober: Prober) -> list[Arguments]:
     return [
-        (*bench.request().x[:2], bit | flags) for flags in (DRY_RUN, 0) for bit in RESERVED_FLAGS
+        (*prober.request().x[:2], bit | flags) for flags in (DRY_RUN, 0) for bit in RESERVED_FLAGS
     ]
 
 
-def _not_required(bench: Bench) -> Outcome:
-    answers = [call for call in bench.log if call.status == NOT_REQUIRED]
-    return observed(f"{len(answers)} of {len(bench.log)} calls gave NOT_REQUIRED.", answers)
+def _not_required(prober: Prober) -> Outcome:
+    answers = [call for call in prober.log if call.status == NOT_REQUIRED]
+    return observed(f"{len(answers)} of {len(prober.log)} calls gave NOT_REQUIRED.", answers)
 
 
-def _zeroes(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    assert bench.attributes
+def _zeroes(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    assert prober.attributes
     return observed(
-        f"The latency is {bench.latency_us} us, the rate {bench.rate_per_s}/s.", [bench.attributes]
+        f"The latency is {prober.latency_us} us, the rate {prober.rate_per_s}/s.",
+        [prober.attributes],
     )
 
 
-def _undefined_bits(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    assert bench.attributes
-    x = bench.attributes.x
+def _undefined_bits(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    assert prober.attributes
+    x = prober.attributes.x
     return observed(
         f"x1 without bit 0 is 0x{x[1] & ~1:x}, the upper half of x2 is 0x{x[2] >> 32:x}.",
-        [bench.attributes],
+        [prober.attributes],
     )
 
 
-def _dry_run_time(bench: Bench) -> Outcome:
-    real, dry = bench.loop(1), bench.loop(1, dry_run=True)
+def _dry_run_time(prober: Prober) -> Outcome:
+    real, dry = prober.loop(1), prober.loop(1, dry_run=True)
     return observed(
         f"The operation took {real.elapsed.max / 1000:.0f} us, a dry run "
         f"{dry.elapsed.max / 1000:.0f} us.",
@@ -104,20 +107,20 @@ def _dry_run_time(bench: Bench) -> Outcome:
     )
 
 
-def _dry_run_budget(bench: Bench) -> Outcome:
-    bench.rest()
-    record = bench.loop(burst_calls(bench), dry_run=True)
+def _dry_run_budget(prober: Prober) -> Outcome:
+    prober.rest()
+    record = prober.loop(burst_calls(prober), dry_run=True)
     end = f"then {errno_name(record.errno)}" if record.errno else "and none was refused"
     return observed(f"{record.completed} dry runs in a burst, {end}.", completed=record.completed)
 
 
-def _rate_per_cpu(bench: Bench) -> Outcome:
+def _rate_per_cpu(prober: Prober) -> Outcome:
     """Exhaust the rate on one CPU, and at once ask on another."""
-    need_cpus(bench)
-    one, other = bench.access.cpus[:2]
-    bench.rest()
-    burst = [replace(bench.request(), cpu=one)] * burst_calls(bench)
-    made = bench.calls([*burst, replace(bench.request(), cpu=other)])
+    need_cpus(prober)
+    one, other = prober.access.cpus[:2]
+    prober.rest()
+    burst = [replace(prober.request(), cpu=one)] * burst_calls(prober)
+    made = prober.calls([*burst, replace(prober.request(), cpu=other)])
     if made[-2].status != RATE_LIMITED:
         return observed("The limit was not reached.", made[-2:])
     return observed(
@@ -126,9 +129,9 @@ def _rate_per_cpu(bench: Bench) -> Outcome:
     )
 
 
-def _busy(bench: Bench) -> Outcome:
-    need_cpus(bench)
-    record = bench.loop(bench.affordable(CALLS_AT_ONCE), len(bench.access.cpus))
+def _busy(prober: Prober) -> Outcome:
+    need_cpus(prober)
+    record = prober.loop(prober.affordable(CALLS_AT_ONCE), len(prober.access.cpus))
     busy = record.firmware.busy if record.firmware else None
     return observed(f"{busy} CPUs were told BUSY when all called at once.", busy=busy)
 
@@ -139,7 +142,7 @@ RULES = (
         OBSERVED,
         CLEAN_INV_SECTION,
         "A length of 0.",
-        _both_ways(lambda bench: [(bench.target.addr, 0)]),
+        _both_ways(lambda prober: [(prober.target.addr, 0)]),
         risky="the operation with a length of 0",
     ),
     Rule(
@@ -147,7 +150,7 @@ RULES = (
         OBSERVED,
         CLEAN_INV_SECTION,
         "A length of 0 at base 0.",
-        _both_ways(lambda _bench: [(0, 0)]),
+        _both_ways(lambda _prober: [(0, 0)]),
         risky="the operation with a length of 0 at base 0",
     ),
     Rule(
@@ -155,7 +158,7 @@ RULES = (
         OBSERVED,
         CLEAN_INV_SECTION,
         "A range that wraps.",
-        _both_ways(lambda bench: [(bench.target.addr, ALL)]),
+        _both_ways(lambda prober: [(prober.target.addr, ALL)]),
         risky="the operation on a range that wraps",
     ),
     Rule(
@@ -163,7 +166,7 @@ RULES = (
         OBSERVED,
         CLEAN_INV_SECTION,
         "A base and a length that are not aligned.",
-        _both_ways(lambda bench: [(bench.target.addr + 1, 1), (bench.target.addr + 1, 4095)]),
+        _both_ways(lambda prober: [(prober.target.addr + 1, 1), (prober.target.addr + 1, 4095)]),
         risky="the operation on a range that is not aligned",
     ),
     Rule(

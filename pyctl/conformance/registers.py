@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pyctl.conformance.bench import DRY_RUN, Bench
 from pyctl.conformance.discovery import UNKNOWN_NUMBERS
 from pyctl.conformance.outcome import (
     OBSERVED,
@@ -16,6 +15,7 @@ from pyctl.conformance.outcome import (
     observed,
     passed,
 )
+from pyctl.conformance.prober import DRY_RUN, Prober
 from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, Rule
 from pyctl.smccc import (
     ARCH_FEATURES,
@@ -33,21 +33,21 @@ VECTOR_ROUNDS = 8
 OURS = (CLEAN_INV_MEMREGION, CLEAN_INV_MEMREGION_ATTRIBUTES)
 
 
-def _upper_registers(bench: Bench) -> Outcome:
-    if bench.version < VERSION_WITH_FEATURES:
+def _upper_registers(prober: Prober) -> Outcome:
+    if prober.version < VERSION_WITH_FEATURES:
         raise NotRun("SMCCC 1.0 allows every call to change x4 to x17.")
-    _call_all(bench)
-    for call in bench.log:
+    _call_all(prober)
+    for call in prober.log:
         if changed := call.changed(max(4, _last_result(call) + 1), 17):
             return failed(f"{call} and changed {', '.join(changed)}.", [call])
-    return _preserved(bench)
+    return _preserved(prober)
 
 
-def _lower_registers(bench: Bench) -> Outcome:
-    for call in bench.log:
+def _lower_registers(prober: Prober) -> Outcome:
+    for call in prober.log:
         if not _last_result(call) and (changed := call.changed(1, 3)):
             return failed(f"{call} and changed {', '.join(changed)}.", [call])
-    return _preserved(bench)
+    return _preserved(prober)
 
 
 def _last_result(call: Call) -> int:
@@ -58,66 +58,68 @@ def _last_result(call: Call) -> int:
     return 4 if call.request.fid & OWNER_AND_NUMBER == CLEAN_INV_MEMREGION_ATTRIBUTES & 0xFF else 0
 
 
-def _preserved(bench: Bench) -> Outcome:
-    return passed(f"In {len(bench.log)} calls of {_kinds(bench)} functions on {bench.cpus_text}.")
+def _preserved(prober: Prober) -> Outcome:
+    return passed(
+        f"In {len(prober.log)} calls of {_kinds(prober)} functions on {prober.cpus_text}."
+    )
 
 
-def _kinds(bench: Bench) -> int:
-    return len({call.request.fid for call in bench.log})
+def _kinds(prober: Prober) -> int:
+    return len({call.request.fid for call in prober.log})
 
 
-def _harmless(bench: Bench) -> list[RawRequest]:
+def _harmless(prober: Prober) -> list[RawRequest]:
     """A call of each kind but the operation."""
     kinds = [RawRequest(0x8000_0000 | UNKNOWN_NUMBERS[0])]
-    if bench.version >= VERSION_WITH_FEATURES:
+    if prober.version >= VERSION_WITH_FEATURES:
         kinds += [RawRequest(SMCCC_VERSION), RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,))]
-    if bench.has_attributes:
+    if prober.has_attributes:
         kinds.append(RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES))
     return kinds
 
 
-def _call_all(bench: Bench) -> None:
+def _call_all(prober: Prober) -> None:
     """Every kind of call on every CPU; the log has them and all that were made before."""
-    bench.calls(bench.everywhere(*_harmless(bench)))
-    bench.clean_inv(bench.sample(bench.everywhere(bench.request(DRY_RUN), bench.request())))
+    prober.calls(prober.everywhere(*_harmless(prober)))
+    prober.clean_inv(prober.sample(prober.everywhere(prober.request(DRY_RUN), prober.request())))
 
 
-def _x4_below_1_2(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    if bench.version != VERSION_WITH_FEATURES:
+def _x4_below_1_2(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    if prober.version != VERSION_WITH_FEATURES:
         raise NotRun("From SMCCC 1.2 on, x4 may hold a result.")
-    call = bench.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
+    call = prober.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
     kept = "was overwritten" if call.changed(4, 4) else "was left as it was"
     return observed(f"x4 {kept}.", [call])
 
 
-def _vectors(bench: Bench) -> Outcome:
-    kinds = [*_harmless(bench), bench.request(DRY_RUN), bench.request()]
-    rounds = bench.affordable(VECTOR_ROUNDS)
-    for cpu in bench.access.cpus:
-        bench.access.wait(bench.interval_s)
-        if changed := bench.access.vectors(kinds * rounds, cpu):
+def _vectors(prober: Prober) -> Outcome:
+    kinds = [*_harmless(prober), prober.request(DRY_RUN), prober.request()]
+    rounds = prober.affordable(VECTOR_ROUNDS)
+    for cpu in prober.access.cpus:
+        prober.access.wait(prober.interval_s)
+        if changed := prober.access.vectors(kinds * rounds, cpu):
             names = ", ".join(f"v{number}" for number in changed)
-            guilty = [kind for kind in kinds if bench.access.vectors([kind] * rounds, cpu)]
+            guilty = [kind for kind in kinds if prober.access.vectors([kind] * rounds, cpu)]
             calls = ", ".join(sorted({f"0x{kind.fid:08x}" for kind in guilty})) or "a call"
             return failed(f"On CPU {cpu}, {calls} changed {names}.")
-    return passed(f"In calls of {len(kinds)} kinds on {bench.cpus_text}.")
+    return passed(f"In calls of {len(kinds)} kinds on {prober.cpus_text}.")
 
 
-def _known_statuses(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    ours = [call for call in bench.log if call.request.fid in OURS]
+def _known_statuses(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    ours = [call for call in prober.log if call.request.fid in OURS]
     strange = [call for call in ours if call.status not in STATUS_NAMES]
     if strange:
         return failed(f"{strange[0]}.", strange[:1])
     return passed(f"In {len(ours)} calls.")
 
 
-def _upper_half(bench: Bench) -> Outcome:
-    for call in bench.log:
+def _upper_half(prober: Prober) -> Outcome:
+    for call in prober.log:
         if call.x[0] not in (call.x[0] & 0xFFFF_FFFF, signed32(call.x[0]) % (1 << 64)):
             return failed(f"x0 is 0x{call.x[0]:016x}.", [call])
-    return passed(f"In {len(bench.log)} calls.")
+    return passed(f"In {len(prober.log)} calls.")
 
 
 RULES = (

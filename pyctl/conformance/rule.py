@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pyctl.conformance.outcome import Outcome
-
-if TYPE_CHECKING:
-    from pyctl.conformance.bench import Bench
-
+from pyctl.conformance.prober import Prober
 
 WHOLE_SPEC = "DEN0028 v1.7"
 CLEAN_INV_SECTION = "DEN0028 v1.7, 7.10"
@@ -34,5 +30,5 @@ class Rule:
     severity: str
     section: str
     statement: str
-    check: Callable[[Bench], Outcome]
+    check: Callable[[Prober], Outcome]
     risky: str = ""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyctl.conformance import calls, discovery, questions, registers, timing
-from pyctl.conformance.bench import Access, Bench
+from pyctl.conformance.access import Access
 from pyctl.conformance.outcome import FAIL, RECOMMENDED, REQUIRED, NotRun, Outcome
+from pyctl.conformance.prober import Prober
 from pyctl.conformance.rule import Rule
 from pyctl.errors import PyctlError
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES
@@ -47,7 +48,7 @@ class Report:
     """What is known so far; ``complete`` once every rule has had its turn."""
 
     def __init__(self, access: Access, risky: bool) -> None:
-        self._bench = Bench(access, risky)
+        self._prober = Prober(access, risky)
         self.findings: list[Finding] = []
         self.complete = False
 
@@ -58,7 +59,7 @@ class Report:
         """
         for rule in RULES:
             try:
-                outcome = rule.check(self._bench)
+                outcome = rule.check(self._prober)
             except NotRun as reason:
                 outcome = reason.outcome
             except PyctlError as error:
@@ -71,7 +72,7 @@ class Report:
     @property
     def attributes(self) -> dict[str, str] | None:
         """x0 to x4 of the first ATTRIBUTES call, raw; None before there was one."""
-        made = (c for c in self._bench.log if c.request.fid == CLEAN_INV_MEMREGION_ATTRIBUTES)
+        made = (c for c in self._prober.log if c.request.fid == CLEAN_INV_MEMREGION_ATTRIBUTES)
         first = next(made, None)
         return {f"x{n}": f"0x{x:x}" for n, x in enumerate(first.x[:5])} if first else None
 

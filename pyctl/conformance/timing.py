@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from pyctl.conformance.bench import PATIENCE_S, Bench
 from pyctl.conformance.outcome import (
     OBSERVED,
     REQUIRED,
@@ -22,6 +21,7 @@ from pyctl.conformance.outcome import (
     observed,
     passed,
 )
+from pyctl.conformance.prober import PATIENCE_S, Prober
 from pyctl.conformance.rule import ATTRIBUTES_SECTION, Rule
 from pyctl.smccc import RATE_LIMITED
 
@@ -35,49 +35,49 @@ BURST_CALLS = 1000
 UNSTATED_BURST_CALLS = 250
 
 
-def _latency(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    if not bench.latency_us:
+def _latency(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    if not prober.latency_us:
         raise NotRun("Firmware states no latency (0).")
-    worst_ns = [_worst_of_round(bench) for _ in range(ROUNDS)]
+    worst_ns = [_worst_of_round(prober) for _ in range(ROUNDS)]
     if not all(worst_ns):
         raise Blocked("Not every round had a call that succeeded.")
     worst_us = ", ".join(f"{ns / 1000:.0f}" for ns in worst_ns)
-    text = f"{bench.latency_us} us are advertised; the worst of each round: {worst_us} us."
-    bound_ns = LATENCY_FACTOR * bench.latency_us * 1000 + LATENCY_SLACK_NS
+    text = f"{prober.latency_us} us are advertised; the worst of each round: {worst_us} us."
+    bound_ns = LATENCY_FACTOR * prober.latency_us * 1000 + LATENCY_SLACK_NS
     judge = failed if min(worst_ns) > bound_ns else passed
-    return judge(text, advertised_us=bench.latency_us, worst_ns=worst_ns)
+    return judge(text, advertised_us=prober.latency_us, worst_ns=worst_ns)
 
 
-def _worst_of_round(bench: Bench) -> int:
+def _worst_of_round(prober: Prober) -> int:
     """The longest of some calls in ns; 0 where none succeeded."""
-    calls = bench.affordable(CALLS_PER_ROUND)
-    if not bench.interval_s:
-        return bench.loop(calls).elapsed.max
-    return max(bench.loop(1).elapsed.max for _ in range(-(-calls // ROUNDS)))
+    calls = prober.affordable(CALLS_PER_ROUND)
+    if not prober.interval_s:
+        return prober.loop(calls).elapsed.max
+    return max(prober.loop(1).elapsed.max for _ in range(-(-calls // ROUNDS)))
 
 
-def _rate(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    if not bench.rate_per_s:
+def _rate(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    if not prober.rate_per_s:
         raise NotRun("Firmware states no rate (0).")
-    bench.rest()
-    count = max(2, bench.affordable(min(bench.rate_per_s + 2, PACED_CALLS)))
-    made = bench.clean_inv([bench.request()] * count)
-    text = f"{bench.rate_per_s} calls/s are advertised"
+    prober.rest()
+    count = max(2, prober.affordable(min(prober.rate_per_s + 2, PACED_CALLS)))
+    made = prober.clean_inv([prober.request()] * count)
+    text = f"{prober.rate_per_s} calls/s are advertised"
     for number, call in enumerate(made, 1):
         if call.status == RATE_LIMITED:
             return failed(f"{text}; call {number} of a slower sequence was too many.", [call])
     return passed(f"{text}; {count} calls that came more slowly were all let through.")
 
 
-def _onset(bench: Bench) -> Outcome:
-    bench.need_attributes()
-    bench.rest()
-    record = bench.loop(burst_calls(bench))
+def _onset(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    prober.rest()
+    record = prober.loop(burst_calls(prober))
     calls = record.firmware.calls if record.firmware else 0
     values: dict[str, Any] = {
-        "advertised_per_s": bench.rate_per_s,
+        "advertised_per_s": prober.rate_per_s,
         "made": calls,
         "completed": record.completed,
         "total_ns": record.elapsed.total,
@@ -87,10 +87,10 @@ def _onset(bench: Bench) -> Outcome:
     return observed(f"Not within a burst of {calls} calls.", **values)
 
 
-def burst_calls(bench: Bench) -> int:
+def burst_calls(prober: Prober) -> int:
     """Calls to make at once: more than the advertised rate allows in a second, if time does."""
-    wanted = 2 * bench.rate_per_s + 10 if bench.rate_per_s else UNSTATED_BURST_CALLS
-    return min(wanted, BURST_CALLS, int(PATIENCE_S / bench.call_s))
+    wanted = 2 * prober.rate_per_s + 10 if prober.rate_per_s else UNSTATED_BURST_CALLS
+    return min(wanted, BURST_CALLS, int(PATIENCE_S / prober.call_s))
 
 
 RULES = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyctl.conformance import access as conformance_machine
+from pyctl.conformance import access
 from pyctl.conformance.access import online_cpus
 from pyctl.conformance.ledger import write
 from pyctl.conformance.run import RULES
@@ -30,7 +30,7 @@ def firmware(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     def make(**changes: Any) -> FakeFirmware:
         machine.set_info(raw_calls=1)
         fake = FakeFirmware(**changes)
-        monkeypatch.setattr(conformance_machine, "Machine", lambda _host, _info: fake)
+        monkeypatch.setattr(access, "ModuleAccess", lambda _host, _info: fake)
         return fake
 
     return make

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
-from typing import Protocol
 
+from pyctl.conformance.access import Access
 from pyctl.conformance.outcome import Blocked, Call, NotRun
 from pyctl.ranges import Range
 from pyctl.smccc import (
@@ -41,56 +40,11 @@ WINDOW_S = 1.0
 """After this time without a call a limit per second has nothing left to count."""
 PATIENCE_S = 2.5
 """What the calls of one rule may take, where they are slow or must be far apart."""
-
-
 REPEATS = 32
 """Calls where one might differ from another."""
 
 
-class Lines(Protocol):
-    """Cache lines of memory that may be targeted."""
-
-    number: int
-    observer: str
-
-    def store(self) -> None:
-        """Let old bytes be in memory, then store others through the cache."""
-
-    def in_memory(self) -> int:
-        """How many of the lines have their new bytes in memory, and not in a cache alone."""
-
-
-class Access(Protocol):
-    """The machine as the bench sees it; see ``pyctl.conformance.access``."""
-
-    conduit: str
-    cpus: list[int]
-    """Numbers of the CPUs that are online."""
-    pa_bits: int
-    target: Range | None
-    """Memory that may be cleaned and invalidated."""
-
-    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
-        """Make calls, ``interval_s`` or more apart; x0 to x17 of each."""
-
-    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
-        """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
-
-    def invalidate(self, request: Request) -> Record:
-        """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
-
-    @property
-    def is_virtual(self) -> bool:
-        """Whether this is the virtual board, where nothing can be hurt."""
-
-    def lines(self) -> AbstractContextManager[Lines]:
-        """Some cache lines at the beginning of ``target``; see Lines."""
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-
-
-class Bench:
+class Prober:
     """One run's view of firmware: what it said about itself, and every call so far."""
 
     def __init__(self, access: Access, risky: bool = False) -> None:
