@@ -18,18 +18,17 @@ from pyctl.conformance.outcome import (
     passed,
 )
 from pyctl.conformance.prober import DRY_RUN, PASSING, REPEATS, Prober, differing
-from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, Rule
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, rule
 from pyctl.numbers import errno_name
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES, NOT_REQUIRED, status_name
 from pyctl.target.answers import RawRequest
 
 ATTRIBUTES = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES)
-CALLS_AT_ONCE = 256
-"""Of each CPU."""
 WATCH_ROUNDS = 3
 STORES = "stores to the first cache lines of the memory that is safe to target"
 
 
+@rule("ATTR-1", REQUIRED, ATTRIBUTES_SECTION, "ATTRIBUTES gives the same answer every time.")
 def _repeated(prober: Prober) -> Outcome:
     prober.need_attributes()
     prober.calls([ATTRIBUTES] * REPEATS)
@@ -38,9 +37,10 @@ def _repeated(prober: Prober) -> Outcome:
     return _same(made, f"In {len(made)} calls on CPU {first}.")
 
 
+@rule("ATTR-2", REQUIRED, ATTRIBUTES_SECTION, "ATTRIBUTES gives the same answer on every CPU.")
 def _on_each_cpu(prober: Prober) -> Outcome:
     prober.need_attributes()
-    need_cpus(prober)
+    prober.need_cpus()
     prober.calls(prober.everywhere(ATTRIBUTES))
     return _same(_all_attributes(prober), f"On {prober.cpus_text}.")
 
@@ -57,49 +57,13 @@ def _all_attributes(prober: Prober) -> list[Call]:
     return [call for call in prober.log if call.request.fid == ATTRIBUTES.fid]
 
 
-def need_cpus(prober: Prober) -> None:
-    """Skip a rule that compares CPUs where there is one."""
-    if len(prober.access.cpus) < 2:
-        raise NotRun("Only one CPU is online.")
-
-
-def _operation(prober: Prober) -> Outcome:
-    made = prober.settled(0)
-    last = made[-1]
-    if last.status == 0:
-        return passed(f"SUCCESS at try {len(made)}.")
-    if last.status == NOT_REQUIRED:
-        return observed("NOT_REQUIRED; nobody says what that means here.", [last])
-    return failed(f"{last} at try {len(made)}.", [last])
-
-
-def _dry_run(prober: Prober) -> Outcome:
-    real, dry = prober.settled(0)[-1], prober.settled(DRY_RUN)[-1]
-    if real.status in PASSING:
-        raise Blocked(f"The operation itself gave nothing but {status_name(real.status)}.")
-    if real.status == dry.status:
-        return passed(f"Both gave {status_name(real.status)}.")
-    return failed(
-        f"The operation gave {status_name(real.status)}, its dry run {status_name(dry.status)}.",
-        [real, dry],
-    )
-
-
-def _dry_run_acts(prober: Prober) -> Outcome:
-    """Dirty lines that are all in memory after a dry run, and otherwise are not.
-
-    A cache may write a line back at any time, and so may something else: only all lines,
-    in every round, against few of them when nothing was called, are the dry run's doing.
-    """
-    dry = prober.settled(DRY_RUN)[-1]
-    if dry.status:
-        raise NotRun(f"A dry run gives {status_name(dry.status)}.")
-    watched = _watch(prober, lambda: prober.settled(DRY_RUN)[-1])
-    if all(after == watched.lines for after in watched.after):
-        return failed(watched.text, watched.calls)
-    return passed(watched.text)
-
-
+@rule(
+    "ATTR-3",
+    REQUIRED,
+    ATTRIBUTES_SECTION,
+    "An operation that ATTRIBUTES calls global cleans lines outside of its range, too.",
+    risky=STORES,
+)
 def _is_global(prober: Prober) -> Outcome:
     """Dirty lines far from the range. One that stays dirty, round by round, is proof."""
     prober.need_attributes()
@@ -146,6 +110,23 @@ def _watch(prober: Prober, make: Callable[[], Call]) -> _Watched:
     return _Watched(lines.number, tuple(after for _idle, after in counts), tuple(calls), text)
 
 
+@rule("CALL-1", REQUIRED, CLEAN_INV_SECTION, "A range of memory can be cleaned and invalidated.")
+def _operation(prober: Prober) -> Outcome:
+    made = prober.settled(0)
+    last = made[-1]
+    if last.status == 0:
+        return passed(f"SUCCESS at try {len(made)}.")
+    if last.status == NOT_REQUIRED:
+        return observed("NOT_REQUIRED; nobody says what that means here.", [last])
+    return failed(f"{last} at try {len(made)}.", [last])
+
+
+@rule(
+    "CALL-2",
+    REQUIRED,
+    CLEAN_INV_SECTION,
+    "But for BUSY and RATE_LIMITED, the operation gives one status each time and on each CPU.",
+)
 def _each_time(prober: Prober) -> Outcome:
     made = prober.settled(0) + prober.clean_inv(prober.sample(prober.everywhere(prober.request())))
     answers = [call for call in made if call.status not in PASSING]
@@ -156,74 +137,45 @@ def _each_time(prober: Prober) -> Outcome:
     return passed(f"{status_name(answers[0].status)} in {len(answers)} of {len(made)} calls.")
 
 
+@rule(
+    "CALL-3",
+    REQUIRED,
+    CLEAN_INV_SECTION,
+    "Calls from all CPUs at once give SUCCESS, BUSY or RATE_LIMITED.",
+)
 def _all_at_once(prober: Prober) -> Outcome:
-    threads = len(prober.access.cpus)
-    count = prober.affordable(CALLS_AT_ONCE)
-    record = prober.loop(count, threads)
-    done = f"{record.completed} of {threads * count} calls succeeded"
+    made, record = prober.all_at_once()
+    done = f"{record.completed} of {made} calls succeeded"
     if record.errno in (0, errno.EBUSY, errno.EAGAIN):
         stopped = f"; the first other answer was {errno_name(record.errno)}" if record.errno else ""
         return passed(f"{done}{stopped}.")
     return failed(f"{done}, then there was {errno_name(record.errno)}.")
 
 
-RULES = (
-    Rule(
-        "ATTR-1",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "ATTRIBUTES gives the same answer every time.",
-        _repeated,
-    ),
-    Rule(
-        "ATTR-2",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "ATTRIBUTES gives the same answer on every CPU.",
-        _on_each_cpu,
-    ),
-    Rule(
-        "ATTR-3",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "An operation that ATTRIBUTES calls global cleans lines outside of its range, too.",
-        _is_global,
-        STORES,
-    ),
-    Rule(
-        "CALL-1",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "A range of memory can be cleaned and invalidated.",
-        _operation,
-    ),
-    Rule(
-        "CALL-2",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "But for BUSY and RATE_LIMITED, the operation gives one status each time and on each CPU.",
-        _each_time,
-    ),
-    Rule(
-        "CALL-3",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "Calls from all CPUs at once give SUCCESS, BUSY or RATE_LIMITED.",
-        _all_at_once,
-    ),
-    Rule(
-        "DRY-1",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "A dry run gives the status that the operation gives.",
-        _dry_run,
-    ),
-    Rule(
-        "DRY-2",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "A dry run cleans no line.",
-        _dry_run_acts,
-        STORES,
-    ),
-)
+@rule("DRY-1", REQUIRED, CLEAN_INV_SECTION, "A dry run gives the status that the operation gives.")
+def _dry_run(prober: Prober) -> Outcome:
+    real, dry = prober.settled(0)[-1], prober.settled(DRY_RUN)[-1]
+    if real.status in PASSING:
+        raise Blocked(f"The operation itself gave nothing but {status_name(real.status)}.")
+    if real.status == dry.status:
+        return passed(f"Both gave {status_name(real.status)}.")
+    return failed(
+        f"The operation gave {status_name(real.status)}, its dry run {status_name(dry.status)}.",
+        [real, dry],
+    )
+
+
+@rule("DRY-2", REQUIRED, CLEAN_INV_SECTION, "A dry run cleans no line.", risky=STORES)
+def _dry_run_acts(prober: Prober) -> Outcome:
+    """Dirty lines that are all in memory after a dry run, and otherwise are not.
+
+    A cache may write a line back at any time, and so may something else: only all lines,
+    in every round, against few of them when nothing was called, are the dry run's doing.
+    """
+    dry = prober.settled(DRY_RUN)[-1]
+    if dry.status:
+        raise NotRun(f"A dry run gives {status_name(dry.status)}.")
+    watched = _watch(prober, lambda: prober.settled(DRY_RUN)[-1])
+    if all(after == watched.lines for after in watched.after):
+        return failed(watched.text, watched.calls)
+    return passed(watched.text)

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyctl.conformance.outcome import REQUIRED, Call, Outcome, failed, passed
-from pyctl.conformance.prober import DRY_RUN, PSCI_FEATURES, REPEATS, Prober, differing
-from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, WHOLE_SPEC, Rule
+from pyctl.conformance.prober import (
+    DRY_RUN,
+    PSCI_FEATURES,
+    REPEATS,
+    UNKNOWN_FIDS,
+    Prober,
+    differing,
+)
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, WHOLE_SPEC, rule
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,
@@ -24,8 +31,6 @@ from pyctl.target.answers import RawRequest
 SMC64 = 1 << 30
 SVE_HINT = 1 << 16
 RESERVED_FID_BITS = range(17, 24)
-UNKNOWN_NUMBERS = (0x0ABC, 0x0F0F)
-"""Of the Arm architecture service, far from every function that was ever specified."""
 
 QUESTIONS = (
     RawRequest(SMCCC_VERSION),
@@ -34,6 +39,12 @@ QUESTIONS = (
 )
 
 
+@rule(
+    "DISC-1",
+    REQUIRED,
+    WHOLE_SPEC,
+    "Firmware offers SMCCC 1.1 or later, and says so through PSCI_FEATURES.",
+)
 def _version(prober: Prober) -> Outcome:
     if prober.access.conduit == "none":
         return failed("The kernel found no conduit, so firmware offers no SMCCC 1.1 through PSCI.")
@@ -43,6 +54,7 @@ def _version(prober: Prober) -> Outcome:
     return failed(text, [c for c in prober.log if c.request.fid in (PSCI_FEATURES, SMCCC_VERSION)])
 
 
+@rule("DISC-2", REQUIRED, CLEAN_INV_SECTION, "ARCH_FEATURES announces CLEAN_INV_MEMREGION.")
 def _clean_inv(prober: Prober) -> Outcome:
     call = prober.features(CLEAN_INV_MEMREGION)
     if call.status >= 0:
@@ -50,6 +62,12 @@ def _clean_inv(prober: Prober) -> Outcome:
     return failed(f"ARCH_FEATURES gave {status_name(call.status)}.", [call])
 
 
+@rule(
+    "DISC-3",
+    REQUIRED,
+    ATTRIBUTES_SECTION,
+    "ARCH_FEATURES announces the operation and its ATTRIBUTES together.",
+)
 def _both(prober: Prober) -> Outcome:
     pair = [prober.features(CLEAN_INV_MEMREGION), prober.features(CLEAN_INV_MEMREGION_ATTRIBUTES)]
     operation, attributes = (call.status >= 0 for call in pair)
@@ -59,6 +77,12 @@ def _both(prober: Prober) -> Outcome:
     return failed(f"The {there} function is announced, the {missing} function is not.", pair)
 
 
+@rule(
+    "DISC-4",
+    REQUIRED,
+    ATTRIBUTES_SECTION,
+    "ATTRIBUTES gives SUCCESS where it is announced, else NOT_SUPPORTED.",
+)
 def _attributes(prober: Prober) -> Outcome:
     announced = prober.has_attributes
     call = prober.call(CLEAN_INV_MEMREGION_ATTRIBUTES)
@@ -70,6 +94,12 @@ def _attributes(prober: Prober) -> Outcome:
     return passed(text) if holds else failed(text, [call])
 
 
+@rule(
+    "DISC-5",
+    REQUIRED,
+    WHOLE_SPEC,
+    "Discovery gives the same answers in every call and on every CPU.",
+)
 def _is_stable(prober: Prober) -> Outcome:
     prober.need_features()
     prober.calls(prober.everywhere(*QUESTIONS))
@@ -81,11 +111,18 @@ def _is_stable(prober: Prober) -> Outcome:
     return passed(f"In repeated calls and on {prober.cpus_text}.")
 
 
+@rule(
+    "FID-1",
+    REQUIRED,
+    WHOLE_SPEC,
+    "The SMC32 aliases 0x80000005 and 0x80000006 are not these functions.",
+)
 def _aliases(prober: Prober) -> Outcome:
     fids = [fid & ~SMC64 for fid in (CLEAN_INV_MEMREGION_ATTRIBUTES, CLEAN_INV_MEMREGION)]
     return _nobody(prober, fids, "Neither announced nor answered.")
 
 
+@rule("FID-2", REQUIRED, WHOLE_SPEC, "An id with one of the bits 23:17 set is no function.")
 def _reserved_bits(prober: Prober) -> Outcome:
     fids = [
         fid | 1 << bit
@@ -95,9 +132,28 @@ def _reserved_bits(prober: Prober) -> Outcome:
     return _nobody(prober, fids, "No such id is announced or answered.")
 
 
+@rule(
+    "FID-3",
+    REQUIRED,
+    WHOLE_SPEC,
+    "A function is answered with the SVE hint (bit 16 of the id), too.",
+)
+def _sve_hint(prober: Prober) -> Outcome:
+    prober.need_attributes()
+    request = prober.request(DRY_RUN)
+    attributes = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES | SVE_HINT)
+    operation = replace(request, fid=request.fid | SVE_HINT)
+    hinted = prober.calls(prober.everywhere(attributes))
+    hinted += prober.clean_inv(prober.sample(prober.everywhere(operation)))
+    if refused := [call for call in hinted if call.status == NOT_SUPPORTED]:
+        return failed(f"{refused[0]}.", refused)
+    return passed("Both functions are.")
+
+
+@rule("FID-4", REQUIRED, WHOLE_SPEC, "Unknown ids give NOT_SUPPORTED.")
 def _unknown(prober: Prober) -> Outcome:
-    fids = [base | number for base in (0x8000_0000, 0xC000_0000) for number in UNKNOWN_NUMBERS]
-    return _nobody(prober, fids, f"Tried {', '.join(f'0x{fid:x}' for fid in fids)}.")
+    tried = ", ".join(f"0x{fid:x}" for fid in UNKNOWN_FIDS)
+    return _nobody(prober, UNKNOWN_FIDS, f"Tried {tried}.")
 
 
 def _nobody(prober: Prober, fids: Sequence[int], summary: str) -> Outcome:
@@ -125,76 +181,3 @@ def _is_known(call: Call) -> bool:
     if call.request.fid == ARCH_FEATURES:
         return call.status >= 0
     return call.status != NOT_SUPPORTED
-
-
-def _sve_hint(prober: Prober) -> Outcome:
-    prober.need_attributes()
-    request = prober.request(DRY_RUN)
-    attributes = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES | SVE_HINT)
-    operation = replace(request, fid=request.fid | SVE_HINT)
-    hinted = prober.calls(prober.everywhere(attributes))
-    hinted += prober.clean_inv(prober.sample(prober.everywhere(operation)))
-    if refused := [call for call in hinted if call.status == NOT_SUPPORTED]:
-        return failed(f"{refused[0]}.", refused)
-    return passed("Both functions are.")
-
-
-RULES = (
-    Rule(
-        "DISC-1",
-        REQUIRED,
-        WHOLE_SPEC,
-        "Firmware offers SMCCC 1.1 or later, and says so through PSCI_FEATURES.",
-        _version,
-    ),
-    Rule(
-        "DISC-2",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "ARCH_FEATURES announces CLEAN_INV_MEMREGION.",
-        _clean_inv,
-    ),
-    Rule(
-        "DISC-3",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "ARCH_FEATURES announces the operation and its ATTRIBUTES together.",
-        _both,
-    ),
-    Rule(
-        "DISC-4",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "ATTRIBUTES gives SUCCESS where it is announced, else NOT_SUPPORTED.",
-        _attributes,
-    ),
-    Rule(
-        "DISC-5",
-        REQUIRED,
-        WHOLE_SPEC,
-        "Discovery gives the same answers in every call and on every CPU.",
-        _is_stable,
-    ),
-    Rule(
-        "FID-1",
-        REQUIRED,
-        WHOLE_SPEC,
-        "The SMC32 aliases 0x80000005 and 0x80000006 are not these functions.",
-        _aliases,
-    ),
-    Rule(
-        "FID-2",
-        REQUIRED,
-        WHOLE_SPEC,
-        "An id with one of the bits 23:17 set is no function.",
-        _reserved_bits,
-    ),
-    Rule(
-        "FID-3",
-        REQUIRED,
-        WHOLE_SPEC,
-        "A function is answered with the SVE hint (bit 16 of the id), too.",
-        _sve_hint,
-    ),
-    Rule("FID-4", REQUIRED, WHOLE_SPEC, "Unknown ids give NOT_SUPPORTED.", _unknown),
-)

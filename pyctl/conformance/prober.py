@@ -42,6 +42,12 @@ PATIENCE_S = 2.5
 """What the calls of one rule may take, where they are slow or must be far apart."""
 REPEATS = 32
 """Calls where one might differ from another."""
+CALLS_AT_ONCE = 256
+"""Of each CPU."""
+BURST_CALLS = 1000
+UNSTATED_BURST_CALLS = 250
+UNKNOWN_FIDS = (0x8000_0ABC, 0x8000_0F0F, 0xC000_0ABC, 0xC000_0F0F)
+"""Of the Arm architecture service, far from every function that was ever specified."""
 
 
 class Prober:
@@ -126,6 +132,12 @@ class Prober:
         self._is_limited |= record.errno == errno.EAGAIN
         return record
 
+    def all_at_once(self) -> tuple[int, Record]:
+        """A loop on each CPU at the same time; the number of calls, and what came of them."""
+        threads = len(self.access.cpus)
+        count = self.affordable(CALLS_AT_ONCE)
+        return threads * count, self.loop(count, threads)
+
     def rest(self) -> None:
         """Let a limit of calls per second forget, where there is one."""
         if self.rate_per_s or self._is_limited:
@@ -139,6 +151,12 @@ class Prober:
         """As many of the requests as are affordable, from everywhere in the sequence."""
         count = self.affordable(len(requests))
         return [requests[n * len(requests) // count] for n in range(count)]
+
+    @property
+    def burst_calls(self) -> int:
+        """Calls to make at once: more than the advertised rate allows in a second, if time does."""
+        wanted = 2 * self.rate_per_s + 10 if self.rate_per_s else UNSTATED_BURST_CALLS
+        return min(wanted, BURST_CALLS, int(PATIENCE_S / self.call_s))
 
     @cached_property
     def call_s(self) -> float:
@@ -228,6 +246,11 @@ class Prober:
         """Block the rule where there is nobody to ask for functions."""
         if self.version < VERSION_WITH_FEATURES:
             raise Blocked("This SMCCC version has no ARCH_FEATURES (DISC-1).")
+
+    def need_cpus(self) -> None:
+        """Skip a rule that compares CPUs where there is one."""
+        if len(self.access.cpus) < 2:
+            raise NotRun("Only one CPU is online.")
 
     def need_attributes(self) -> None:
         """Block the rule where there are no attributes to speak of."""

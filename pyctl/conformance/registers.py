@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rules about registers: what a call must leave alone, and what x0 holds."""
+"""Rules about registers: what a call must leave alone, and what x0 holds.
+
+Most judge every call that was made before, so they come after the others.
+"""
 
 from __future__ import annotations
 
-from pyctl.conformance.discovery import UNKNOWN_NUMBERS
 from pyctl.conformance.outcome import (
     OBSERVED,
     RECOMMENDED,
@@ -15,8 +17,8 @@ from pyctl.conformance.outcome import (
     observed,
     passed,
 )
-from pyctl.conformance.prober import DRY_RUN, Prober
-from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, Rule
+from pyctl.conformance.prober import DRY_RUN, UNKNOWN_FIDS, Prober
+from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, rule
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,
@@ -33,6 +35,12 @@ VECTOR_ROUNDS = 8
 OURS = (CLEAN_INV_MEMREGION, CLEAN_INV_MEMREGION_ATTRIBUTES)
 
 
+@rule(
+    "REG-1",
+    REQUIRED,
+    WHOLE_SPEC,
+    "From SMCCC 1.1 on, a call preserves those of x4 to x17 that hold no result.",
+)
 def _upper_registers(prober: Prober) -> Outcome:
     if prober.version < VERSION_WITH_FEATURES:
         raise NotRun("SMCCC 1.0 allows every call to change x4 to x17.")
@@ -43,6 +51,7 @@ def _upper_registers(prober: Prober) -> Outcome:
     return _preserved(prober)
 
 
+@rule("REG-2", RECOMMENDED, WHOLE_SPEC, "A call whose only result is in x0 preserves x1 to x3.")
 def _lower_registers(prober: Prober) -> Outcome:
     for call in prober.log:
         if not _last_result(call) and (changed := call.changed(1, 3)):
@@ -70,7 +79,7 @@ def _kinds(prober: Prober) -> int:
 
 def _harmless(prober: Prober) -> list[RawRequest]:
     """A call of each kind but the operation."""
-    kinds = [RawRequest(0x8000_0000 | UNKNOWN_NUMBERS[0])]
+    kinds = [RawRequest(UNKNOWN_FIDS[0])]
     if prober.version >= VERSION_WITH_FEATURES:
         kinds += [RawRequest(SMCCC_VERSION), RawRequest(ARCH_FEATURES, (CLEAN_INV_MEMREGION,))]
     if prober.has_attributes:
@@ -84,6 +93,12 @@ def _call_all(prober: Prober) -> None:
     prober.clean_inv(prober.sample(prober.everywhere(prober.request(DRY_RUN), prober.request())))
 
 
+@rule(
+    "REG-3",
+    OBSERVED,
+    WHOLE_SPEC,
+    "What ATTRIBUTES does with x4 under SMCCC 1.1, which has no result there.",
+)
 def _x4_below_1_2(prober: Prober) -> Outcome:
     prober.need_attributes()
     if prober.version != VERSION_WITH_FEATURES:
@@ -93,6 +108,7 @@ def _x4_below_1_2(prober: Prober) -> Outcome:
     return observed(f"x4 {kept}.", [call])
 
 
+@rule("REG-4", REQUIRED, WHOLE_SPEC, "A call preserves the SIMD registers v0 to v31.")
 def _vectors(prober: Prober) -> Outcome:
     kinds = [*_harmless(prober), prober.request(DRY_RUN), prober.request()]
     rounds = prober.affordable(VECTOR_ROUNDS)
@@ -106,6 +122,12 @@ def _vectors(prober: Prober) -> Outcome:
     return passed(f"In calls of {len(kinds)} kinds on {prober.cpus_text}.")
 
 
+@rule(
+    "STAT-1",
+    REQUIRED,
+    CLEAN_INV_SECTION,
+    "Every status of the two functions is one that the specification names.",
+)
 def _known_statuses(prober: Prober) -> Outcome:
     prober.need_attributes()
     ours = [call for call in prober.log if call.request.fid in OURS]
@@ -115,55 +137,14 @@ def _known_statuses(prober: Prober) -> Outcome:
     return passed(f"In {len(ours)} calls.")
 
 
+@rule(
+    "STAT-2",
+    RECOMMENDED,
+    CLEAN_INV_SECTION,
+    "The upper half of x0 is zero or the sign of the status.",
+)
 def _upper_half(prober: Prober) -> Outcome:
     for call in prober.log:
         if call.x[0] not in (call.x[0] & 0xFFFF_FFFF, signed32(call.x[0]) % (1 << 64)):
             return failed(f"x0 is 0x{call.x[0]:016x}.", [call])
     return passed(f"In {len(prober.log)} calls.")
-
-
-RULES = (
-    Rule(
-        "REG-1",
-        REQUIRED,
-        WHOLE_SPEC,
-        "From SMCCC 1.1 on, a call preserves those of x4 to x17 that hold no result.",
-        _upper_registers,
-    ),
-    Rule(
-        "REG-2",
-        RECOMMENDED,
-        WHOLE_SPEC,
-        "A call whose only result is in x0 preserves x1 to x3.",
-        _lower_registers,
-    ),
-    Rule(
-        "REG-3",
-        OBSERVED,
-        WHOLE_SPEC,
-        "What ATTRIBUTES does with x4 under SMCCC 1.1, which has no result there.",
-        _x4_below_1_2,
-    ),
-    Rule(
-        "REG-4",
-        REQUIRED,
-        WHOLE_SPEC,
-        "A call preserves the SIMD registers v0 to v31.",
-        _vectors,
-    ),
-    Rule(
-        "STAT-1",
-        REQUIRED,
-        CLEAN_INV_SECTION,
-        "Every status of the two functions is one that the specification names.",
-        _known_statuses,
-    ),
-    Rule(
-        "STAT-2",
-        RECOMMENDED,
-        CLEAN_INV_SECTION,
-        "The upper half of x0 is zero or the sign of the status.",
-        _upper_half,
-    ),
-)
-"""Most judge every call that was made before, so they come after the others."""

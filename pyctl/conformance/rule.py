@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The words of a conformance run: rules, the outcomes they have, and single calls.
+"""What a rule is, and how a topic states one: with its id and its words right above its check.
 
 A rule that the specification leaves open is *observed*: what firmware did is
 kept with the exact registers, and nobody says whether it is right.
@@ -17,6 +17,9 @@ WHOLE_SPEC = "DEN0028 v1.7"
 CLEAN_INV_SECTION = "DEN0028 v1.7, 7.10"
 ATTRIBUTES_SECTION = "DEN0028 v1.7, 7.11"
 
+Check = Callable[[Prober], Outcome]
+"""Finds out whether a rule holds; raises NotRun where it cannot be said."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -30,5 +33,12 @@ class Rule:
     severity: str
     section: str
     statement: str
-    check: Callable[[Prober], Outcome]
-    risky: str = ""
+    risky: str
+    check: Check
+
+
+def rule(
+    id: str, severity: str, section: str, statement: str, risky: str = ""
+) -> Callable[[Check], Rule]:
+    """Make a rule of the check below; ``run`` finds it by its kind, in the order of the file."""
+    return lambda check: Rule(id, severity, section, statement, risky, check)

@@ -15,14 +15,9 @@ from pyctl.conformance.rule import Rule
 from pyctl.errors import PyctlError
 from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES
 
-RULES: tuple[Rule, ...] = (
-    *discovery.RULES,
-    *calls.RULES,
-    *timing.RULES,
-    *questions.RULES,
-    *registers.RULES,
-)
-"""All rules in the order in which they are run."""
+TOPICS = (discovery, calls, timing, questions, registers)
+RULES = tuple(one for topic in TOPICS for one in vars(topic).values() if isinstance(one, Rule))
+"""All rules in the order in which they are run: topic by topic, each in the order of its file."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from pyctl.conformance.outcome import (
     observed,
     passed,
 )
-from pyctl.conformance.prober import PATIENCE_S, Prober
-from pyctl.conformance.rule import ATTRIBUTES_SECTION, Rule
+from pyctl.conformance.prober import Prober
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, rule
 from pyctl.smccc import RATE_LIMITED
 
 ROUNDS = 3
@@ -31,10 +31,14 @@ LATENCY_FACTOR = 2
 LATENCY_SLACK_NS = 1_000_000
 """For the way into the kernel's clock and back, and an interrupt or two."""
 PACED_CALLS = 400
-BURST_CALLS = 1000
-UNSTATED_BURST_CALLS = 250
 
 
+@rule(
+    "TIME-1",
+    REQUIRED,
+    ATTRIBUTES_SECTION,
+    "No call takes longer than the advertised worst-case latency.",
+)
 def _latency(prober: Prober) -> Outcome:
     prober.need_attributes()
     if not prober.latency_us:
@@ -57,6 +61,12 @@ def _worst_of_round(prober: Prober) -> int:
     return max(prober.loop(1).elapsed.max for _ in range(-(-calls // ROUNDS)))
 
 
+@rule(
+    "RATE-1",
+    REQUIRED,
+    ATTRIBUTES_SECTION,
+    "Calls that keep to the advertised rate are not RATE_LIMITED.",
+)
 def _rate(prober: Prober) -> Outcome:
     prober.need_attributes()
     if not prober.rate_per_s:
@@ -71,10 +81,11 @@ def _rate(prober: Prober) -> Outcome:
     return passed(f"{text}; {count} calls that came more slowly were all let through.")
 
 
+@rule("RATE-2", OBSERVED, ATTRIBUTES_SECTION, "When a burst of calls begins to be RATE_LIMITED.")
 def _onset(prober: Prober) -> Outcome:
     prober.need_attributes()
     prober.rest()
-    record = prober.loop(burst_calls(prober))
+    record = prober.loop(prober.burst_calls)
     calls = record.firmware.calls if record.firmware else 0
     values: dict[str, Any] = {
         "advertised_per_s": prober.rate_per_s,
@@ -85,34 +96,3 @@ def _onset(prober: Prober) -> Outcome:
     if record.errno == errno.EAGAIN:
         return observed(f"RATE_LIMITED at call {calls} of a burst.", **values)
     return observed(f"Not within a burst of {calls} calls.", **values)
-
-
-def burst_calls(prober: Prober) -> int:
-    """Calls to make at once: more than the advertised rate allows in a second, if time does."""
-    wanted = 2 * prober.rate_per_s + 10 if prober.rate_per_s else UNSTATED_BURST_CALLS
-    return min(wanted, BURST_CALLS, int(PATIENCE_S / prober.call_s))
-
-
-RULES = (
-    Rule(
-        "TIME-1",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "No call takes longer than the advertised worst-case latency.",
-        _latency,
-    ),
-    Rule(
-        "RATE-1",
-        REQUIRED,
-        ATTRIBUTES_SECTION,
-        "Calls that keep to the advertised rate are not RATE_LIMITED.",
-        _rate,
-    ),
-    Rule(
-        "RATE-2",
-        OBSERVED,
-        ATTRIBUTES_SECTION,
-        "When a burst of calls begins to be RATE_LIMITED.",
-        _onset,
-    ),
-)
