@@ -56,7 +56,7 @@ def pytest_configure(config):
         "every_board: run on each combination of conduit and number of CPUs",
         "shared_board(yes=True): the test changes nothing that a reset of the stub does not put "
         "back, so that its board may serve others like it",
-        "board(**spec): the virtual board that the test needs (see pyctl.vm.machine.Spec; "
+        "board(**spec): the virtual board that the test needs (see pyctl.vm.spec.Spec; "
         "firmware is a list of KEY=VALUE)",
         "duration(seconds): give the target up after this time",
         "timing: the test decides by the time that firmware measured",

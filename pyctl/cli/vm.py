@@ -18,8 +18,8 @@ from pyctl.cli.params import Session, json_option, pass_session
 
 if TYPE_CHECKING:
     from pyctl.vm.factory import BoardFactory
-    from pyctl.vm.machine import Spec
     from pyctl.vm.session import Board
+    from pyctl.vm.spec import Spec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,7 +100,7 @@ def board_options(command: F) -> F:
 
 def _spec(options: dict[str, Any]) -> Spec:
     from pyctl.firmware.settings import parse_settings
-    from pyctl.vm.machine import Spec
+    from pyctl.vm.spec import Spec
 
     return Spec(
         kernel=options["kernel"],
@@ -303,7 +303,8 @@ def info(session: Session) -> None:
     """Show QEMU, the cache's entries with size and age, and every package's version."""
     from pyctl.cache import Cache
     from pyctl.errors import NotReady
-    from pyctl.vm.machine import QEMU, Qemu
+    from pyctl.vm.qemu import Qemu
+    from pyctl.vm.spec import QEMU
 
     cache = Cache()
     answer = session.answer

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a board is had: from a snapshot, or by a cold boot.
 
-``BoardFactory.boot`` gives a pristine board, restored from a snapshot where that
-is possible and booted cold where it is not.
+``BoardFactory.boot`` makes a plan of what was asked for and gives a pristine board,
+restored from a snapshot where that is possible and booted cold where it is not.
 """
 
 from __future__ import annotations
@@ -12,22 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pyctl.cache import Cache, Entry, digest
+from pyctl.cache import Cache, Entry
 from pyctl.errors import TargetLost
-from pyctl.firmware.boot import boot_blob
 from pyctl.vm.build import Builder
-from pyctl.vm.machine import (
-    Machine,
-    Parts,
-    Qemu,
-    Spec,
-    bootargs,
-    machine_arguments,
-    resolve_accel,
-)
-from pyctl.vm.roots import Kernel, Roots
+from pyctl.vm.machine import QemuProcess
+from pyctl.vm.plan import BASE_MODULES, READY_MODULES, Plan
+from pyctl.vm.qemu import Qemu, resolve_accel
+from pyctl.vm.recipes import DeviceTreeBoot
+from pyctl.vm.roots import Roots
 from pyctl.vm.session import GUEST_ENV, Board
-from pyctl.vm.snapshot import FORMAT, Snapshot, shared_memory
+from pyctl.vm.snapshot import Snapshot, shared_memory
+from pyctl.vm.spec import Spec
 
 # As `pyctl load --raw` does, without a Python that would have to start, and without
 # kmod, which would have to find its libraries.
@@ -40,9 +35,6 @@ grep -q ^provider=0 /sys/kernel/debug/memregion_test/info && busybox insmod smcc
 # board of its own; a base only spares a boot when the project has changed.
 KEPT_READY = 48
 KEPT_BASE = 6
-# Imported before a snapshot, so that a command need not import them.
-BASE_MODULES = ("click", "json", "psutil", "pyudev", "subprocess", "pytest")
-READY_MODULES = ("pyctl.cli.everything",)
 
 
 class BoardFactory:
@@ -64,35 +56,36 @@ class BoardFactory:
         finally:
             self.phases.append((phase, time.monotonic() - started))
 
-    def parts(self, kernel: Kernel, project: Entry | None) -> Parts:
-        """The files for a cold boot, made if need be."""
-        return Parts(
-            stub=self.builder.stub().path / "stub.elf",
-            image=kernel.image,
-            initrd=(
-                self.roots.guest().path / "base.cpio",
-                self.builder.agent().path / "agent.cpio",
-                *([project.path / "project.cpio"] if project else []),
-            ),
-        )
+    def plan(self, spec: Spec) -> Plan:
+        """Everything that the board takes, made if need be."""
+        with self.timed("find files"):
+            qemu, accel = Qemu.find(spec.qemu), resolve_accel(spec.accel)
+            kernel = self.roots.kernel(spec.kernel, spec.kdir)
+            return Plan(
+                spec=spec,
+                recipe=DeviceTreeBoot(spec),
+                qemu=qemu,
+                accel=accel,
+                kernel=kernel,
+                stub=self.builder.stub(),
+                guest=self.roots.guest(),
+                agent=self.builder.agent(),
+                project=self.builder.project(kernel),
+            )
 
     @contextlib.contextmanager
-    def _machine(self, spec: Spec, memory_fd: int | None = None) -> Iterator[Machine]:
+    def _process(self, plan: Plan, memory_fd: int | None = None) -> Iterator[QemuProcess]:
         with self.cache.scratch("run") as run_dir:
-            machine = Machine(
-                Qemu.find(spec.qemu), spec, run_dir, resolve_accel(spec.accel), memory_fd
-            )
+            process = QemuProcess(plan, run_dir, memory_fd)
             try:
-                yield machine
+                yield process
             finally:
-                machine.close()
+                process.close()
 
     def dry_run(self, spec: Spec) -> str:
         """The exact QEMU command of a cold boot."""
-        kernel = self.roots.kernel(spec.kernel, spec.kdir)
-        parts = self.parts(kernel, self.builder.project(kernel))
-        with self._machine(spec) as machine:
-            return machine.dry_run(machine.cold_arguments(parts))
+        with self._process(self.plan(spec)) as process:
+            return process.dry_run()
 
     def boot(self, spec: Spec, cold: bool = False) -> Board:
         """A pristine board that holds the project, with the modules loaded.
@@ -100,63 +93,51 @@ class BoardFactory:
         It continues a snapshot, made now if there is none yet, unless ``cold``
         is set or snapshots do not work here.
         """
-        with self.timed("find kernel"):
-            kernel = self.roots.kernel(spec.kernel, spec.kdir)
-        qemu = Qemu.find(spec.qemu)
-        accel = resolve_accel(spec.accel)
-        if accel != "tcg" and not cold:
-            self.cache.say(f"snapshots are not used with {accel}; booting cold")
+        plan = self.plan(spec)
+        if plan.accel != "tcg" and not cold:
+            self.cache.say(f"Snapshots are not used with {plan.accel}; booting cold.")
             cold = True
-        if cold:
-            with self.timed("find files"):
-                project = self.builder.project(kernel)
-            board = self._boot_cold(spec, kernel, project)
-            try:
-                self._load(board, spec)
-            except BaseException:
-                board.close()
-                raise
-            return board
+        return self._boot_ready(plan) if cold else self._continue_ready(plan)
+
+    def _boot_ready(self, plan: Plan) -> Board:
+        board = self._boot(plan, with_project=True)
+        try:
+            self._load(board, plan)
+        except BaseException:
+            board.close()
+            raise
+        return board
+
+    def _continue_ready(self, plan: Plan) -> Board:
         for attempt in (1, 2):
             with self.timed("find snapshot"):
-                entry = self._ready(spec, kernel, qemu)
+                entry = self._ready(plan)
             try:
-                return self._restore(spec, entry)
+                return self._restore(plan, entry)
             except TargetLost as error:
                 self.cache.remove(entry)
                 if attempt == 2:
                     raise
-                self.cache.say(f"snapshot {entry.key} cannot be continued ({error.message})")
+                self.cache.say(f"Snapshot {entry.key} cannot be continued. {error.message}")
         raise AssertionError("unreachable")
 
-    def _boot_cold(
-        self,
-        spec: Spec,
-        kernel: Kernel,
-        project: Entry | None = None,
-        memory_fd: int | None = None,
-    ) -> Board:
+    def _boot(self, plan: Plan, with_project: bool, memory_fd: int | None = None) -> Board:
         """Boot from reset to an agent that answers, with or without the project's files."""
-        parts = self.parts(kernel, project)
+        return self._first_answer(plan, lambda process: process.boot(with_project), memory_fd)
 
-        def start(machine: Machine) -> None:
-            machine.start(machine.cold_arguments(parts))
-
-        return self._run_machine(spec, start, memory_fd)
-
-    def _restore(self, spec: Spec, entry: Entry, memory_fd: int | None = None) -> Board:
+    def _restore(self, plan: Plan, entry: Entry, memory_fd: int | None = None) -> Board:
         """Continue a snapshot."""
         snapshot = Snapshot(entry.path)
-        return self._run_machine(spec, lambda machine: machine.restore(snapshot), memory_fd)
+        return self._first_answer(plan, lambda process: process.restore(snapshot), memory_fd)
 
-    def _run_machine(
-        self, spec: Spec, start: Callable[[Machine], None], memory_fd: int | None
+    def _first_answer(
+        self, plan: Plan, start: Callable[[QemuProcess], None], memory_fd: int | None
     ) -> Board:
         with contextlib.ExitStack() as stack:
             with self.timed("start QEMU"):
-                machine = stack.enter_context(self._machine(spec, memory_fd))
-                start(machine)
-            board = Board(machine, stack.pop_all())
+                process = stack.enter_context(self._process(plan, memory_fd))
+                start(process)
+            board = Board(process, stack.pop_all())
         try:
             with self.timed("first answer"):
                 board.hello()
@@ -165,14 +146,9 @@ class BoardFactory:
             raise
         return board
 
-    def _install(self, board: Board, project: Entry) -> None:
-        """Bring the project's files in."""
-        with self.timed("install project"):
-            board.put_files(project.path / "project.cpio")
-
-    def _load(self, board: Board, spec: Spec) -> None:
+    def _load(self, board: Board, plan: Plan) -> None:
         """Load the modules, as far as kernel and firmware allow."""
-        if not spec.load:
+        if not plan.spec.load:
             return
         with self.timed("load modules"):
             # What keeps a module from loading is the command's to find out and
@@ -183,65 +159,45 @@ class BoardFactory:
 
     def snapshots(self, spec: Spec) -> tuple[Entry, Entry]:
         """The snapshots of a kind of board, booted and ready, made if need be."""
-        kernel, qemu = self.roots.kernel(spec.kernel, spec.kdir), Qemu.find(spec.qemu)
-        return self._base(spec, kernel, qemu), self._ready(spec, kernel, qemu)
+        plan = self.plan(spec)
+        return self._base(plan), self._ready(plan)
 
-    def _base(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
+    def _base(self, plan: Plan) -> Entry:
         """The snapshot of a booted board without any project file."""
 
         def make(work: Path) -> None:
             with (
-                shared_memory(spec.ram_mib << 20, None) as memory_fd,
-                self._boot_cold(spec, kernel, None, memory_fd) as board,
+                shared_memory(plan.recipe.ram_mib << 20, None) as memory_fd,
+                self._boot(plan, False, memory_fd) as board,
             ):
                 with self.timed("import libraries"):
                     board.preload(BASE_MODULES)
                 self._save(board, work, memory_fd)
 
         self.cache.keep_newest("base", KEPT_BASE)
-        return self.cache.get(
-            "base", self._base_key(spec, kernel, qemu), "a snapshot of the booted board", make
-        )
+        return self.cache.get("base", plan.base_key, "a snapshot of the booted board", make)
 
-    def _base_key(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> str:
-        return digest(
-            kernel.key,
-            self.roots.guest().key,
-            self.builder.agent().key,
-            self.builder.stub().key,
-            qemu.key(),
-            machine_arguments(spec, "tcg"),
-            [spec.memory_mib, spec.target_addr],
-            bootargs(spec),
-            boot_blob(spec.firmware, spec.conduit),
-            BASE_MODULES,
-            FORMAT,
-        )
-
-    def _ready(self, spec: Spec, kernel: Kernel, qemu: Qemu) -> Entry:
+    def _ready(self, plan: Plan) -> Entry:
         """The snapshot of a board that is ready for commands."""
-        project = self.builder.project(kernel)
 
         def make(work: Path) -> None:
-            base = self._base(spec, kernel, qemu)
+            base = self._base(plan)
             with (
-                shared_memory(spec.ram_mib << 20, Snapshot(base.path)) as memory_fd,
-                self._restore(spec, base, memory_fd) as board,
+                shared_memory(plan.recipe.ram_mib << 20, Snapshot(base.path)) as memory_fd,
+                self._restore(plan, base, memory_fd) as board,
             ):
-                self._install(board, project)
+                with self.timed("install project"):
+                    board.put_files(plan.project.path / "project.cpio")
                 with self.timed("import project"):
                     board.preload(READY_MODULES)
-                self._load(board, spec)
-                if spec.tests:
+                self._load(board, plan)
+                if plan.spec.tests:
                     with self.timed("collect tests"):
                         board.preload((), host="tests.harness.warm")
                 self._save(board, work, memory_fd)
 
         self.cache.keep_newest("ready", KEPT_READY)
-        key = digest(
-            self._base_key(spec, kernel, qemu), project.key, READY_MODULES, spec.load, spec.tests
-        )
-        return self.cache.get("ready", key, "a snapshot of the ready board", make)
+        return self.cache.get("ready", plan.ready_key, "a snapshot of the ready board", make)
 
     def _save(self, board: Board, work: Path, memory_fd: int) -> None:
         assert board.machine.monitor is not None

@@ -22,9 +22,7 @@ from typing import Any
 from pyctl.errors import TargetLost
 from pyctl.vm import channel
 from pyctl.vm.channel import Frame
-from pyctl.vm.machine import (
-    Machine,
-)
+from pyctl.vm.machine import QemuProcess
 
 BOOT_TIMEOUT_S = 120.0
 # No answer to a ping for this long means that the guest hangs. Far above
@@ -57,7 +55,7 @@ class Streams:
 class Board:
     """A running board. Use as a context manager."""
 
-    def __init__(self, machine: Machine, cleanup: contextlib.ExitStack) -> None:
+    def __init__(self, machine: QemuProcess, cleanup: contextlib.ExitStack) -> None:
         self.machine = machine
         self._cleanup = cleanup
         self._decoder = channel.Decoder()

@@ -78,7 +78,7 @@ class VmTarget:
 
     def spec(self, item, board):
         """The board that a test asks for by its markers and its place in the matrix."""
-        from pyctl.vm.machine import Spec
+        from pyctl.vm.spec import Spec
 
         options = dict(self.usual)
         for mark in reversed(list(item.iter_markers("board"))):

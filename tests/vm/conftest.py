@@ -15,7 +15,7 @@ import pytest
 
 from pyctl.cache import Cache, cache_root
 from pyctl.vm.factory import BoardFactory
-from pyctl.vm.machine import Spec
+from pyctl.vm.spec import Spec
 
 TOP = Path(__file__).resolve().parents[2]
 PYCTL = [sys.executable, "-m", "pyctl"]

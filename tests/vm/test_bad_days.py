@@ -15,7 +15,7 @@ from pyctl.cache import Cache
 from pyctl.errors import TargetLost
 from pyctl.vm import factory as board
 from pyctl.vm.factory import BoardFactory
-from pyctl.vm.machine import Spec
+from pyctl.vm.spec import Spec
 
 
 def test_a_panic_is_exit_4_with_the_consoles_last_lines(pyctl):

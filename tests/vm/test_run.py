@@ -12,8 +12,8 @@ import pytest
 
 from pyctl.cache import Cache
 from pyctl.vm.factory import BoardFactory
-from pyctl.vm.machine import Spec
 from pyctl.vm.session import HANG_TIMEOUT_S, Streams
+from pyctl.vm.spec import Spec
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from pyctl.cache import Cache
 from pyctl.vm.factory import BoardFactory
-from pyctl.vm.machine import Spec
+from pyctl.vm.spec import Spec
 
 TOP = Path(__file__).resolve().parents[2]
 
