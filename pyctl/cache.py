@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The one place on disk for what is fetched or built: keyed by content, published whole.
 
-Everything that the virtual board needs and git does not hold (roots, kernels,
-images, the stub, snapshots) is an *entry*: a directory that a builder fills
-under a temporary name and that one rename makes visible. An entry that is
-visible is therefore complete, unless somebody damaged it later; a manifest of
-sizes, times and digests finds that out, and the entry is then made again.
+Everything that git does not hold (modules, and for the virtual board roots, kernels,
+images, the stub, snapshots) is an *entry*: a directory that a builder fills under a
+temporary name and that one rename makes visible. An entry that is visible is
+therefore complete, unless somebody damaged it later; a manifest of sizes, times and
+digests finds that out, and the entry is then made again.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def _write_synced(path: Path, text: str) -> None:
 def disk_full(what: str, where: Path, why: str) -> NotReady:
     """The error for a disk without space."""
     return NotReady(
-        f"the disk that holds {where} is full: no place for {what} ({why})",
-        "free some space, run 'pyctl vm clean', or point PYCTL_CACHE to a larger disk",
+        f"The disk that holds {where} is full: no place for {what} ({why}).",
+        "Free some space, run `pyctl vm clean`, or point PYCTL_CACHE to a larger disk.",
     )
 
 
@@ -150,13 +150,17 @@ class Cache:
 
     # -- entries ---------------------------------------------------------
 
+    def path(self, kind: str, key: str) -> Path:
+        """Where an entry is, if there is one."""
+        return self.root / kind / key
+
     def find(self, kind: str, key: str, thorough: bool = False) -> Entry | None:
         """The entry if it is there and undamaged.
 
         Of an entry that holds a whole tree, the tree is only looked through
         when asked to be ``thorough``: whoever is about to use it should.
         """
-        path = self.root / kind / key
+        path = self.path(kind, key)
         try:
             damage = self._damage(path, thorough)
         except (FileNotFoundError, NotADirectoryError):
@@ -165,7 +169,7 @@ class Cache:
             entry = Entry(kind, key, path)
             entry.touch()
             return entry
-        self.say(f"cache entry {path} is corrupt ({damage}); it will be made again")
+        self.say(f"The cache entry {path} is corrupt ({damage}); it will be made again.")
         self.remove(Entry(kind, key, path))
         return None
 
@@ -185,19 +189,33 @@ class Cache:
         """
         if entry := self.find(kind, key, thorough):
             return entry
+        with self._making(kind, key, what):
+            # Somebody else may have made it while we waited for the lock.
+            return self.find(kind, key, thorough) or self._make(kind, key, what, build)
+
+    def renew(
+        self, kind: str, key: str, what: str, build: Callable[[Path], dict[str, Any] | None]
+    ) -> Entry:
+        """An entry that is made now, in place of one that may be there; else as ``get``.
+
+        It is for what is made of more than the key tells.
+        """
+        with self._making(kind, key, what):
+            return self._make(kind, key, what, build)
+
+    @contextlib.contextmanager
+    def _making(self, kind: str, key: str, what: str) -> Iterator[None]:
+        """Keep others from making the same entry, and explain what the disk refuses."""
         try:
             with self.lock(f"{kind}-{key}"):
-                # Somebody else may have made it while we waited for the lock.
-                if entry := self.find(kind, key, thorough):
-                    return entry
-                return self._make(kind, key, what, build)
+                yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise disk_full(what, self.root, str(error.strerror)) from None
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise NotReady(
-                    f"cannot make {what}: {error.filename or self.root}: {error.strerror}",
-                    "run as root (or with sudo), or point PYCTL_CACHE to a directory of your own",
+                    f"No place to make {what}: {error.filename or self.root}: {error.strerror}.",
+                    "Run as root (or with sudo), or point PYCTL_CACHE to a directory of your own.",
                 ) from None
             raise
 
@@ -206,17 +224,19 @@ class Cache:
     ) -> Entry:
         self.sweep()
         started = time.monotonic()
-        self.say(f"making {what} ...")
+        self.say(f"Making {what} ...")
         with self.scratch(kind) as scratch:
             work = scratch / "entry"
             work.mkdir()
             meta = build(work) or {}
             self._seal(work, meta | {"what": what, "made": int(time.time())})
-            final = self.root / kind / key
-            final.parent.mkdir(parents=True, exist_ok=True)
-            work.rename(final)
-        self.say(f"made {what} in {time.monotonic() - started:.1f} s")
-        return Entry(kind, key, final)
+            made = Entry(kind, key, self.path(kind, key))
+            made.path.parent.mkdir(parents=True, exist_ok=True)
+            if made.path.exists():
+                self.remove(made)
+            work.rename(made.path)
+        self.say(f"Made {what} in {time.monotonic() - started:.1f} s.")
+        return made
 
     def need_space(self, size_bytes: int, what: str) -> None:
         """Raise NotReady unless the disk has room.
@@ -318,8 +338,8 @@ class Cache:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise disk_full("the cache", self.root, str(error.strerror)) from None
             raise NotReady(
-                f"the cache directory {self.root} cannot be used: {error.strerror}",
-                "set PYCTL_CACHE to a directory that you can write",
+                f"The cache directory {self.root} cannot be used: {error.strerror}.",
+                "Set PYCTL_CACHE to a directory that you may write to.",
             ) from None
         return path
 
@@ -360,6 +380,6 @@ class Cache:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.say(f"waiting for another process that makes {name} ...")
+                self.say(f"Waiting for another process that makes {name} ...")
                 fcntl.flock(f, fcntl.LOCK_EX)
             yield

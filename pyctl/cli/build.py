@@ -43,8 +43,8 @@ def build(
       pyctl build
       pyctl build --kdir ~/linux --make-arg ARCH=arm64 --make-arg CROSS_COMPILE=aarch64-linux-gnu-
     """
-    from pyctl.target.source import build as build_modules
-    from pyctl.target.source import kernel_release
+    from pyctl.target.build import build as build_modules
+    from pyctl.target.build import kernel_release
 
     headers = kdir or session.system.headers
     session.answer["kernel"] = kernel_release(headers)

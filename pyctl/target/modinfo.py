@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyctl.errors import NotReady
+from pyctl.target.build import module_cache
 from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE
-from pyctl.target.source import module_cache
 from pyctl.target.system import System
 
 MODULES = (TEST_MODULE, PROVIDER_MODULE)

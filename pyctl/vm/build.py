@@ -14,14 +14,13 @@ from pathlib import Path
 
 from pyctl.cache import Cache, Entry, Tree, digest
 from pyctl.errors import NotReady
+from pyctl.kbuild import SOURCE_TOP, make_command, module_source
 from pyctl.vm.process import run
 from pyctl.vm.roots import COMPILER, Kernel, Roots, make_cpio, release_order
 
-SOURCE_TOP = Path(__file__).resolve().parents[2]
 STUB_DIR = Path(__file__).resolve().parent / "stub"
 GUEST_TOP = Path("opt/pyctl")
 _STUB_FILES = ("*.S", "*.c", "*.h", "*.ld", "cflags")
-_MODULE_FILES = ("Kbuild", "module/**/*")
 _PROJECT_FILES = ("pyctl/**/*.py", "tests/**/*", "pyproject.toml")
 # What process 1 has imported before any other file of the project is there.
 AGENT_FILES = (
@@ -87,7 +86,7 @@ class Builder:
 
     def modules(self, kernel: Kernel) -> Entry:
         """The entry that holds the kernel modules for a kernel."""
-        tree = Tree.read(SOURCE_TOP, _MODULE_FILES)
+        tree = module_source()
         return self.cache.get(
             "modules",
             digest(tree.key(), kernel.key, self.roots.toolchain_key()),
@@ -98,16 +97,15 @@ class Builder:
     def _make_modules(self, work: Path, tree: Tree, kernel: Kernel) -> dict[str, str]:
         with self.roots.build_root(kernel) as top:
             tree.write(top / "build")
-            make = [
-                *("make", "-s", "-C", str(kernel.kdir), "M=/build", "W=1"),
-                *("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
+            arguments = [
+                *("-s", "W=1", "ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
                 f"CC={COMPILER}",
                 "KCFLAGS=-Werror",
                 # W=1 checks comments with kernel-doc, which was Perl before Linux 6.19 and
                 # wants modules that the root lacks. Newer kernels check the same comments.
                 *(["cmd_checkdoc="] if release_order(kernel.release) < (6, 19) else []),
-                "modules",
             ]
+            make = make_command(kernel.kdir, Path("/build"), arguments)
             command: list[str | Path] = ["chroot", top, "/usr/bin/env", f"PATH={_TOOLS}", *make]
             if kernel.headers is None:
                 # A build tree of the host's: show it at its own path.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyctl.target import kmod, source
+from pyctl.target import kmod
+from pyctl.target.build import module_cache
 from tests.unit.fake_machine import Machine
 
 
@@ -93,18 +94,31 @@ def test_unload_of_nothing_is_no_error(pyctl, machine: Machine, commands) -> Non
     assert ended.out.count("was not loaded") == 2
 
 
-def test_build_reports_its_modules_and_keeps_stdout_clean(pyctl, tmp_path, monkeypatch) -> None:
-    kdir = tmp_path / "kdir"
-    (kdir / "include/config").mkdir(parents=True)
-    (kdir / "include/config/kernel.release").write_text("7.0.0-test\n")
-    (kdir / "Makefile").write_text("modules:\n\t@echo hello $(X)\n\t@touch $(M)/a.ko\n")
+@pytest.fixture
+def kdir(tmp_path: Path) -> Path:
+    """Headers whose Makefile makes an empty module."""
+    made = tmp_path / "kdir"
+    (made / "include/config").mkdir(parents=True)
+    (made / "include/config/kernel.release").write_text("7.0.0-test\n")
+    (made / "Makefile").write_text("modules:\n\t@echo hello $(X)\n\t@touch $(M)/a.ko\n")
+    return made
+
+
+def test_build_reports_its_modules_and_keeps_stdout_clean(pyctl, kdir: Path) -> None:
     ended = pyctl("build", "--kdir", kdir, "--make-arg", "X=world", "--json")
     assert ended.status == 0
     assert ended.json["kernel"] == "7.0.0-test"
-    path = source.module_cache("7.0.0-test") / "a.ko"
+    path = module_cache("7.0.0-test") / "a.ko"
     assert ended.json["modules"] == [{"name": "a", "path": str(path)}]
     assert "hello world" in ended.err
     assert path.exists()
+
+
+def test_cleaning_takes_away_what_build_has_made(pyctl, kdir: Path) -> None:
+    [module] = pyctl("build", "--kdir", kdir, "--json").json["modules"]
+    assert Path(module["path"]).exists()
+    assert pyctl("vm", "clean").status == 0
+    assert not Path(module["path"]).exists()
 
 
 def test_build_without_headers_is_3(pyctl, machine: Machine) -> None:

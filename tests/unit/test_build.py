@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pyctl.cache import Cache, cache_root
 from pyctl.errors import NotReady, OperationFailed
-from pyctl.target import source
+from pyctl.kbuild import SOURCE_TOP, make_command, module_source
+from pyctl.target import build
 
 
 @pytest.fixture
@@ -20,6 +23,7 @@ def tree(tmp_path: Path) -> Path:
         "Kbuild": "obj-m += module/\n",
         "module/Kbuild": "obj-m := a.o\n",
         "module/a.c": "int a;\n",
+        "module/sub/Kbuild": "obj-m := b.o\n",
         "module/include/a.h": "/* a */\n",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -42,34 +46,28 @@ def makefile(kdir: Path, recipe: str) -> None:
     (kdir / "Makefile").write_text(f"modules:\n\t@echo building $(CC)\n\t@{recipe}\n")
 
 
-def test_the_digest_names_exactly_the_source(tree: Path) -> None:
-    before = source.source_digest(tree)
+def test_the_key_names_exactly_the_source(tree: Path) -> None:
+    before = module_source(tree).key()
+    assert len(module_source(tree).files) == 5
     for leftover in ("module/a.o", "module/a.ko", "module/a.mod.c", "module/.a.o.cmd"):
         (tree / leftover).write_text("left by make")
-    assert source.source_digest(tree) == before
-    for path in source.source_files(tree):
-        text = (tree / path).read_text()
-        (tree / path).write_text(text + "\n")
-        assert source.source_digest(tree) != before
-        (tree / path).write_text(text)
+    assert module_source(tree).key() == before
+    for name, _mode, data in module_source(tree).files:
+        (tree / name).write_bytes(data + b"\n")
+        assert module_source(tree).key() != before
+        (tree / name).write_bytes(data)
+    assert module_source(tree).key() == before
     (tree / "module/a.c").rename(tree / "module/b.c")
-    assert source.source_digest(tree) != before
-
-
-def test_a_copy_has_the_source_and_nothing_else(tree: Path, tmp_path: Path) -> None:
-    (tree / "module/a.o").write_text("left by make")
-    source.copy_source(tmp_path / "copy", tree)
-    copied = sorted(p for p in (tmp_path / "copy").rglob("*") if p.is_file())
-    assert [p.relative_to(tmp_path / "copy") for p in copied] == sorted(source.source_files(tree))
+    assert module_source(tree).key() != before
 
 
 def test_without_the_source_there_is_a_clear_word(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="source is not beside"):
-        source.source_digest(tmp_path)
+        module_source(tmp_path)
 
 
-def test_the_make_command_is_kbuilds(tmp_path: Path) -> None:
-    assert source.build_command("/kdir", "/copy", ["ARCH=arm64", "W=1"]) == [
+def test_the_make_command_is_kbuilds() -> None:
+    assert make_command(Path("/kdir"), Path("/copy"), ["ARCH=arm64", "W=1"]) == [
         "make",
         "-C",
         "/kdir",
@@ -82,17 +80,15 @@ def test_the_make_command_is_kbuilds(tmp_path: Path) -> None:
 
 def test_a_build_lands_where_load_looks(headers: Path) -> None:
     lines: list[str] = []
-    built = source.build(headers, ["CC=some-cc"], progress=lines.append)
-    assert built == [source.module_cache("7.0.0-test") / "memregion_test.ko"]
+    built = build.build(headers, ["CC=some-cc"], progress=lines.append)
+    assert built == [build.module_cache("7.0.0-test") / "memregion_test.ko"]
     assert "building some-cc" in "\n".join(lines)
-    assert (
-        built[0].read_bytes() == (source.SOURCE_ROOT / "module/memregion_test/main.c").read_bytes()
-    )
-    assert os.listdir(source.cache_root() / "build") == []
+    assert built[0].read_bytes() == (SOURCE_TOP / "module/memregion_test/main.c").read_bytes()
+    assert os.listdir(cache_root() / "tmp") == []
 
 
 def test_a_build_can_go_elsewhere(headers: Path, tmp_path: Path) -> None:
-    assert source.build(headers, out=tmp_path / "out") == [tmp_path / "out/memregion_test.ko"]
+    assert build.build(headers, out=tmp_path / "out") == [tmp_path / "out/memregion_test.ko"]
     assert os.listdir(tmp_path / "out") == ["memregion_test.ko"]
 
 
@@ -101,33 +97,33 @@ def test_a_failed_build_gives_makes_last_lines_and_publishes_nothing(
 ) -> None:
     makefile(headers, "echo 'a.c:1: error: no' >&2; false")
     with pytest.raises(OperationFailed, match=r"a\.c:1: error: no"):
-        source.build(headers, out=tmp_path / "out")
+        build.build(headers, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert os.listdir(source.cache_root() / "build") == []
+    assert os.listdir(cache_root() / "tmp") == []
 
 
 def test_a_build_that_leaves_no_module_is_a_failure(headers: Path) -> None:
     makefile(headers, "true")
     with pytest.raises(OperationFailed, match="no module"):
-        source.build(headers)
+        build.build(headers)
 
 
 def test_a_missing_compiler_is_not_ready(headers: Path) -> None:
     makefile(headers, "echo '/bin/sh: 1: aarch64-linux-gnu-gcc: not found'; false")
     with pytest.raises(NotReady, match="compiler"):
-        source.build(headers)
+        build.build(headers)
 
 
 def test_missing_headers_are_not_ready(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="no kernel headers") as caught:
-        source.build(tmp_path)
+        build.build(tmp_path)
     assert "linux-headers" in caught.value.hint
 
 
 def test_missing_make_is_not_ready(headers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(NotReady, match="make is not installed"):
-        source.build(headers)
+        build.build(headers)
 
 
 def test_an_unusable_cache_is_not_ready(
@@ -136,34 +132,51 @@ def test_an_unusable_cache_is_not_ready(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PYCTL_CACHE", str(tmp_path / "file"))
     with pytest.raises(NotReady, match="cannot be used") as caught:
-        source.build(headers)
+        build.build(headers)
     assert "PYCTL_CACHE" in caught.value.hint
 
 
-def test_publishing_replaces_a_file_and_leaves_no_part(tmp_path: Path) -> None:
-    build, out = tmp_path / "b", tmp_path / "out"
-    build.mkdir()
-    out.mkdir()
-    (out / "a.ko").write_text("old")
-    (build / "a.ko").write_text("new")
-    source.publish(build, out)
-    assert {p.name: p.read_text() for p in out.iterdir()} == {"a.ko": "new"}
+def test_another_build_takes_the_place_of_the_last(headers: Path) -> None:
+    """The kernel's configuration may have changed behind the same release."""
+    makefile(headers, "echo $(WORD) >$(M)/module/a.ko")
+    for word in ("old", "new"):
+        [built] = build.build(headers, [f"WORD={word}"])
+        assert built.read_text() == f"{word}\n"
+
+
+def test_a_failed_build_leaves_what_was_there(headers: Path) -> None:
+    [built] = build.build(headers)
+    makefile(headers, "false")
+    with pytest.raises(OperationFailed):
+        build.build(headers)
+    assert built.exists()
+
+
+def test_the_cache_knows_what_was_built(headers: Path) -> None:
+    """So that `vm info` shows it and `vm clean` takes it away."""
+    [built] = build.build(headers)
+    [entry] = Cache().entries()
+    assert (entry.path, entry.describe()["release"]) == (built.parent, "7.0.0-test")
 
 
 def test_a_full_disk_leaves_the_old_module_and_no_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    headers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(_source: Path, target: Path) -> None:
-        target.write_text("half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "memregion_test.ko").write_text("old")
+    copy = shutil.copyfile
 
-    (tmp_path / "out").mkdir()
-    (tmp_path / "a.ko").write_text("new")
-    (tmp_path / "out/a.ko").write_text("old")
-    monkeypatch.setattr(source.shutil, "copyfile", fill)
+    def fill(source: Path, target: Path) -> None:
+        if target.is_relative_to(out):
+            target.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copy(source, target)
+
+    monkeypatch.setattr(build.shutil, "copyfile", fill)
     with pytest.raises(OSError, match="No space"):
-        source.publish(tmp_path, tmp_path / "out")
-    assert {p.name: p.read_text() for p in (tmp_path / "out").iterdir()} == {"a.ko": "old"}
+        build.build(headers, out=out)
+    assert {p.name: p.read_text() for p in out.iterdir()} == {"memregion_test.ko": "old"}
 
 
 @pytest.mark.parametrize(
@@ -181,4 +194,4 @@ def test_the_cache_is_where_the_environment_says(
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert source.cache_root() == Path(expected)
+    assert cache_root() == Path(expected)
