@@ -18,12 +18,13 @@ import signal
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 TARGET_TESTS = Path(__file__).parent / "target"
-BOARD = pytest.StashKey()
-REMOTE = pytest.StashKey()
+BOARD = pytest.StashKey[Any]()
+REMOTE = pytest.StashKey[str | None]()
 
 
 def pytest_addoption(parser):
@@ -161,8 +162,8 @@ def remote_reports(item):
     except PyctlError as error:
         return [single_report(item, "failed", error, started)]
     except Exception:  # noqa: BLE001 - a fault of ours is this test's, not the run's
-        error = PyctlError(traceback.format_exc())
-        return [single_report(item, "failed", error, started)]
+        fault = PyctlError(traceback.format_exc())
+        return [single_report(item, "failed", fault, started)]
     reports = []
     for data in sent:
         report = config.hook.pytest_report_from_serializable(config=config, data=data)

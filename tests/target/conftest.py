@@ -42,7 +42,7 @@ class KernelLog:
 
     def read(self):
         """New messages as (priority, text)."""
-        messages = []
+        messages: list[tuple[int, str]] = []
         while True:
             try:
                 record = os.read(self.fd, 8192).decode(errors="replace")

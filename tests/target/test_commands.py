@@ -106,8 +106,8 @@ def test_load_does_what_it_says_and_unload_undoes_it(pyctl, unloaded, provider_o
     for action in ("loaded", "kept"):
         ended = pyctl("load", "--provider", provider_option, "--json")
         assert (ended.status, ended.json["ok"], ended.err) == (0, True, "")
-        told = [(module["name"], module["action"]) for module in ended.json["modules"]]
-        assert told == [(name, action) for name in expected]
+        done = [(module["name"], module["action"]) for module in ended.json["modules"]]
+        assert done == [(name, action) for name in expected]
         assert loaded() == expected
         is_there = "smccc_cache" in expected
         name = "smccc_cache" if is_there else None

@@ -88,7 +88,7 @@ class FakeFirmware:
         self.now += seconds
 
     def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
-        answers = []
+        answers: list[list[int]] = []
         for request in requests:
             self.now += interval_s if answers else 0
             answers.append(self.answer(request))

@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_old_module_and_no_part(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         copy(source, target)
 
-    monkeypatch.setattr(build.shutil, "copyfile", fill)
+    monkeypatch.setattr(shutil, "copyfile", fill)
     with pytest.raises(OSError, match="No space"):
         build.build(headers, out=out)
     assert {p.name: p.read_text() for p in out.iterdir()} == {"memregion_test.ko": "old"}

@@ -7,7 +7,7 @@ for; what it must always do is see an operation that did less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ class PythonObserver:
 
     name = "python"
     line_size = LINE
-    limits = ()
+    limits: Sequence[str] = ()
 
     def __init__(self) -> None:
         self.reference = Reference(BASE, bytes(WINDOW.size), LINE)

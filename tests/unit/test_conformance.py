@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def failing(firmware: FakeFirmware) -> set[str]:
 
 # -- good firmware --------------------------------------------------------------
 
-GOOD = {
+GOOD: dict[str, dict[str, Any]] = {
     "plain": {},
     "one CPU": {"cpus": [0]},
     "CPUs with gaps": {"cpus": [1, 5, 7]},

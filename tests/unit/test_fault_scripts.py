@@ -142,8 +142,8 @@ def test_what_does_not_contradict_itself_can_be_combined(text: str) -> None:
 
 
 def test_more_faults_than_slots_are_refused() -> None:
-    script = ",".join(f"hold@cpu={cpu}" for cpu in range(faults.SLOTS))
-    assert len(parse_faults(script)) == faults.SLOTS
+    script = ",".join(f"hold@cpu={cpu}" for cpu in range(numbers.SLOTS))
+    assert len(parse_faults(script)) == numbers.SLOTS
     with pytest.raises(UsageError, match="more than"):
         parse_faults(script + ",hold_early")
 
@@ -167,11 +167,12 @@ class Table:
         if fid == numbers.CALL_REVISION:
             return [1, *[0] * 17]
         if fid == numbers.GET:
-            value = 1 if args[0] == READINGS["counter_hz"] else self.armed.get(args[:2], 0)
+            key, slot = args[:2]
+            value = 1 if key == READINGS["counter_hz"] else self.armed.get((key, slot), 0)
             return [0, value, *[0] * 16]
         assert fid == numbers.SET
         key, slot, value = args
-        if key == faults.KEY_COMMIT:
+        if key == numbers.KEY_COMMIT:
             self.commit(value)
         else:
             self.staged[key, slot] = value
@@ -180,7 +181,7 @@ class Table:
     def commit(self, value: int) -> None:
         self.commits.append(value)
         for slot in range(32):
-            for key in range(faults.KEY_KIND, faults.KEY_COMMIT):
+            for key in range(numbers.KEY_KIND, numbers.KEY_COMMIT):
                 if value >> slot & 1:
                     self.armed[key, slot] = self.staged.pop((key, slot))
                 elif value >> 32 + slot & 1:
@@ -198,8 +199,8 @@ def test_armed_faults_are_read_back_as_written() -> None:
 
 def test_one_write_arms_the_whole_script_and_comes_last() -> None:
     words = script_words(parse_faults("hold,latency:1,smc32_alias"))
-    assert [key for key, _slot, _value in words].count(faults.KEY_COMMIT) == 1
-    assert words[-1][0] == faults.KEY_COMMIT
+    assert [key for key, _slot, _value in words].count(numbers.KEY_COMMIT) == 1
+    assert words[-1][0] == numbers.KEY_COMMIT
 
 
 def test_adding_keeps_what_is_armed_and_clearing_takes_only_what_it_names() -> None:
@@ -247,9 +248,9 @@ def test_numbers_are_those_of_the_stub() -> None:
         assert stub[f"KEY_FAULT_{name}"] == getattr(numbers, f"KEY_{name}")
     for name, bit in faults.CALLS.items():
         assert stub[f"FAULT_ON_{name.upper()}"] == bit
-    assert stub["FAULT_SLOTS"] == faults.SLOTS
-    assert stub["MAX_CPUS"] == faults.MAX_CPUS
-    assert stub["DURATION_LIMIT_US"] == faults.DURATION_LIMIT_US
+    assert stub["FAULT_SLOTS"] == numbers.SLOTS
+    assert stub["MAX_CPUS"] == numbers.MAX_CPUS
+    assert stub["DURATION_LIMIT_US"] == numbers.DURATION_LIMIT_US
 
 
 def test_every_kind_says_what_it_does() -> None:

@@ -15,7 +15,8 @@ frames = st.tuples(st.sampled_from(Frame), st.integers(0, 2**32 - 1), st.binary(
 @given(st.lists(frames, max_size=8), st.data())
 def test_frames_come_out_as_they_went_in_however_they_are_cut(sent, data):
     stream = b"".join(encode(*frame) for frame in sent)
-    decoder, received = Decoder(), []
+    decoder = Decoder()
+    received: list[tuple[Frame, int, bytes]] = []
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         received += decoder.feed(stream[:size])

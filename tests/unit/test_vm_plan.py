@@ -3,6 +3,7 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,13 @@ def plan_of(spec=None, **parts):
     entries = {
         name: Entry(name, name, Path(name)) for name in ("stub", "guest", "agent", "project")
     }
-    made = {"qemu": Qemu(Path("/bin/true")), "accel": "tcg", "kernel": kernel} | entries | parts
+    made: dict[str, Any] = (
+        {"qemu": Qemu(Path("/bin/true")), "accel": "tcg", "kernel": kernel} | entries | parts
+    )
     return Plan(spec=spec, recipe=DeviceTreeBoot(spec), **made)
 
 
-OTHERS = {
+OTHERS: dict[str, Any] = {
     "conduit": "smc",
     "cpus": 3,
     "memory_mib": 700,
@@ -39,7 +42,7 @@ OTHERS = {
 }
 # The kernel and the QEMU that were found are in the key by what they are.
 FOUND = {"kernel", "kdir", "accel", "qemu"}
-ONLY_READY = {"load": False, "tests": True}
+ONLY_READY: dict[str, Any] = {"load": False, "tests": True}
 
 
 def test_no_choice_is_left_out_of_this_test():

@@ -13,7 +13,7 @@ import pytest
 
 from pyctl.cache import Cache
 from pyctl.errors import TargetLost
-from pyctl.vm import factory as board
+from pyctl.vm import session
 from pyctl.vm.factory import BoardFactory
 from pyctl.vm.spec import Spec
 
@@ -47,13 +47,13 @@ def test_firmware_that_does_not_return_is_exit_4_within_the_timeout(pyctl):
 
 def test_a_guest_that_hangs_is_noticed_without_any_timeout(pyctl, monkeypatch):
     """All CPUs are stopped dead, so that only the silence tells."""
-    monkeypatch.setattr(board, "HANG_TIMEOUT_S", 4.0)
-    monkeypatch.setattr(board, "PING_INTERVAL_S", 0.5)
+    monkeypatch.setattr(session, "HANG_TIMEOUT_S", 4.0)
+    monkeypatch.setattr(session, "PING_INTERVAL_S", 0.5)
     with BoardFactory(Cache()).boot(Spec()) as guest:
         guest.start(["sleep", "1000"])
         os.kill(guest.machine.process.pid, signal.SIGSTOP)
         with pytest.raises(TargetLost, match="it hangs"):
-            guest.follow(board.Streams())
+            guest.follow(session.Streams())
 
 
 def test_a_qemu_that_is_killed_is_exit_4(pyctl):

@@ -37,8 +37,9 @@ def board():
     """Carries out one sequence after the other; gives what was seen after each operation."""
     guest = ["python3", "-m", "tests.vm.model_board"]
     command = [sys.executable, "-m", "pyctl", "vm", "run", "--", *guest]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
+    with subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
 
         def ask(task):
             process.stdin.write(json.dumps(task) + "\n")
