@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pyctl.firmware.numbers import (
     CONDUITS,
     CONFIG_MAGIC,
     KEY_CONDUIT,
+    KEY_GUEST_ENTRY,
+    KEY_MEMORY_SIZE,
     KEY_TARGET_BASE,
     KEY_TARGET_SIZE,
     U64_LIMIT,
@@ -26,17 +29,32 @@ def fnv1a_64(data: bytes) -> int:
     return result
 
 
-def boot_blob(settings: Iterable[Setting], conduit: str, target: range = range(0)) -> bytes:
-    """The boot configuration for a board whose device tree names ``conduit`` (hvc, smc).
+@dataclass(frozen=True)
+class GuestMap:
+    """What the stub must know of the guest: addresses and sizes in bytes.
+
+    ``entry`` is where it starts: an arm64 Image, or 0 for what lies in the flash.
+    ``memory_size`` bytes from the base of RAM are the guest's, but for firmware's own.
+    ``target`` is the memory that tests may aim at, if there is any.
+    """
+
+    entry: int = 0
+    memory_size: int = 0
+    target: range = range(0)
+
+
+def boot_blob(settings: Iterable[Setting], conduit: str, guest: GuestMap) -> bytes:
+    """The boot configuration for a board that calls firmware by ``conduit`` (hvc, smc).
 
     Magic, count, entries of two words, checksum; little endian. What is not among
-    ``settings`` keeps the stub's default. ``target`` is the memory that tests may
-    aim at; the stub does not start without.
+    ``settings`` keeps the stub's default.
     """
     entries = [
         Entry(KEY_CONDUIT, 0, CONDUITS.index(conduit)),
-        Entry(KEY_TARGET_BASE, 0, target.start),
-        Entry(KEY_TARGET_SIZE, 0, len(target)),
+        Entry(KEY_GUEST_ENTRY, 0, guest.entry),
+        Entry(KEY_MEMORY_SIZE, 0, guest.memory_size),
+        Entry(KEY_TARGET_BASE, 0, guest.target.start),
+        Entry(KEY_TARGET_SIZE, 0, len(guest.target)),
     ]
     for setting in settings:
         entries.extend(setting.entries)

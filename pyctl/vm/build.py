@@ -66,7 +66,7 @@ class Builder:
         self.roots = roots
 
     def stub(self) -> Entry:
-        """The entry that holds ``stub.elf``, the firmware."""
+        """The entry that holds ``stub.bin``, the firmware, and ``stub.elf``, its symbols."""
         tree = Tree.read(STUB_DIR, _STUB_FILES)
         key = digest(tree.key(), self.roots.toolchain_key())
         return self.cache.get(
@@ -77,12 +77,16 @@ class Builder:
         with self.roots.build_root() as top:
             tree.write(top / "build")
             sources = [name for name, _, _ in tree.files if name.endswith((".S", ".c"))]
-            script = f"cd /build && {COMPILER} @cflags -T stub.ld -o stub.elf " + " ".join(sources)
+            script = (
+                f"cd /build && {COMPILER} @cflags -T stub.ld -o stub.elf {' '.join(sources)}"
+                " && aarch64-linux-gnu-objcopy -O binary stub.elf stub.bin"
+            )
             run(
                 ["chroot", top, "/usr/bin/env", f"PATH={_TOOLS}", "sh", "-c", script],
                 what="compile the firmware stub",
             )
-            shutil.copy(top / "build/stub.elf", work)
+            for name in ("stub.elf", "stub.bin"):
+                shutil.copy(top / "build" / name, work)
 
     def modules(self, kernel: Kernel) -> Entry:
         """The entry that holds the kernel modules for a kernel."""

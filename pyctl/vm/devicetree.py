@@ -14,12 +14,9 @@ from dataclasses import dataclass
 import fdt
 
 from pyctl.vm.layout import (
+    FIRMWARE_SIZE,
     INITRD_ADDR,
-    MEDIA_ADDR,
-    MEDIA_SIZE,
     RAM_BASE,
-    STUB_ADDR,
-    STUB_SIZE,
     TARGET_COMPATIBLE,
     TARGET_SIZE,
 )
@@ -32,6 +29,7 @@ class Layout:
     # What the guest's kernel is told of from the base of RAM on.
     memory_bytes: int
     target_addr: int
+    firmware_addr: int
     initrd_size: int
     conduit: str
     bootargs: str
@@ -67,8 +65,7 @@ def patch(blob: bytes, layout: Layout) -> bytes:
     reserved.append(fdt.PropWords("#address-cells", 2))
     reserved.append(fdt.PropWords("#size-cells", 2))
     reserved.append(fdt.Property("ranges"))
-    reserved.append(_region("firmware", STUB_ADDR, STUB_SIZE))
-    reserved.append(_region("firmware-media", MEDIA_ADDR, MEDIA_SIZE))
+    reserved.append(_region("firmware", layout.firmware_addr, FIRMWARE_SIZE))
     reserved.append(_region(TARGET_COMPATIBLE, layout.target_addr, TARGET_SIZE, TARGET_COMPATIBLE))
     tree.root.append(reserved)
     data: bytes = tree.to_dtb(version=17)

@@ -74,7 +74,7 @@ class Plan:
         archives = [self.guest.path / "base.cpio", self.agent.path / "agent.cpio"]
         if with_project:
             archives.append(self.project.path / "project.cpio")
-        return Parts(self.stub.path / "stub.elf", self.kernel.image, tuple(archives))
+        return Parts(self.stub.path / "stub.bin", self.kernel.image, tuple(archives))
 
     def machine_arguments(self) -> list[str]:
         """The QEMU arguments that describe the machine itself."""

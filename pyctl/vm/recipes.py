@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyctl.errors import UsageError
-from pyctl.firmware.boot import boot_blob
+from pyctl.errors import NotReady, UsageError
+from pyctl.firmware.boot import GuestMap, boot_blob
 from pyctl.vm.layout import (
-    CONFIG_ADDR,
-    DTB_ADDR,
+    CONFIG_OFFSET,
+    DTB_OFFSET,
+    FIRMWARE_SIZE,
     HIGH_TARGET_ADDR,
     INITRD_ADDR,
     KERNEL_ADDR,
@@ -36,6 +38,13 @@ class DeviceTreeBoot:
         return RAM_BASE + self.spec.memory_mib * MIB - TARGET_SIZE
 
     @property
+    def firmware_addr(self) -> int:
+        """The base address of what firmware keeps: the end of the low RAM, but for the target."""
+        end = min(self.target_addr, RAM_BASE + self.spec.memory_mib * MIB)
+        # Whole blocks of the stub's translation.
+        return (end - FIRMWARE_SIZE) & ~(2 * MIB - 1)
+
+    @property
     def ram_mib(self) -> int:
         """The size of the machine's RAM."""
         if self.spec.high_target:
@@ -46,7 +55,8 @@ class DeviceTreeBoot:
     def blob(self) -> bytes:
         """The boot configuration for the stub."""
         target = range(self.target_addr, self.target_addr + TARGET_SIZE)
-        return boot_blob(self.spec.firmware, self.spec.conduit, target)
+        guest = GuestMap(KERNEL_ADDR, self.spec.memory_mib * MIB, target)
+        return boot_blob(self.spec.firmware, self.spec.conduit, guest)
 
     def arguments(self, plan: Plan, parts: Parts, run_dir: Path) -> list[str]:
         """Write device tree and boot configuration; give what lays all into memory."""
@@ -56,17 +66,19 @@ class DeviceTreeBoot:
             placed.append((path, addr))
             # Archives follow each other; the kernel skips zeros up to a word.
             addr += (path.stat().st_size + 511) & ~511
-        if addr > self.target_addr:
+        if addr > self.firmware_addr:
             raise UsageError(
                 f"--memory {self.spec.memory_mib} is too little: the guest's root does not fit.",
                 f"Give at least {MIN_MEMORY_MIB} (MiB).",
             )
+        _check_place(parts.image)
         # A restored board never needs the library behind it.
         from pyctl.vm import devicetree
 
         layout = devicetree.Layout(
             memory_bytes=self.spec.memory_mib * MIB,
             target_addr=self.target_addr,
+            firmware_addr=self.firmware_addr,
             initrd_size=addr - INITRD_ADDR,
             conduit=self.spec.conduit,
             bootargs=plan.bootargs(),
@@ -76,5 +88,27 @@ class DeviceTreeBoot:
         tree.write_bytes(devicetree.patch(made, layout))
         config = run_dir / "firmware.cfg"
         config.write_bytes(self.blob)
-        placed += [(tree, DTB_ADDR), (config, CONFIG_ADDR)]
-        return ["-kernel", str(parts.stub), *loaders(placed)]
+        placed += [
+            (tree, self.firmware_addr + DTB_OFFSET),
+            (config, self.firmware_addr + CONFIG_OFFSET),
+        ]
+        return [*_stub(parts.stub, self.firmware_addr), *loaders(placed)]
+
+
+def _stub(path: Path, addr: int) -> list[str]:
+    """The arguments that lay the stub into memory and let the first CPU begin there."""
+    option, value = loaders([(path, addr)])
+    return [option, f"{value},cpu-num=0"]
+
+
+def _check_place(image: Path) -> None:
+    """Raise NotReady where a kernel would grow into the guest's root, which lies above it."""
+    with image.open("rb") as f:
+        # struct arm64_image_header: Linux Documentation/arch/arm64/booting.rst.
+        _code, _text_offset, image_size = struct.unpack("<8sQQ", f.read(24))
+    if image_size > INITRD_ADDR - KERNEL_ADDR:
+        raise NotReady(
+            f"The kernel {image} needs {image_size >> 20} MiB, and a board has "
+            f"{INITRD_ADDR - KERNEL_ADDR >> 20} MiB of memory for it.",
+            "Configure a smaller kernel: debugging options are what makes it large.",
+        )

@@ -284,7 +284,7 @@ BAD_RANGES = [
     ("0", "0xffffffffffffffff", "width"),
     ("0xffff_ffff_f000", "8K", "width"),
     ("0x5effff00", "8K", "overlaps"),
-    ("0x40200000", "4K", "eserved"),
+    ("0x5e000000", "4K", "eserved"),
     ("0x5ffff000", "8K", "Nothing on this machine describes"),
     ("0x9000000", "4K", "pl011"),
 ]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import pyctl
 from pyctl.errors import NotReady, OperationFailed, UsageError
 from pyctl.firmware import numbers
-from pyctl.firmware.boot import boot_blob, fnv1a_64
+from pyctl.firmware.boot import GuestMap, boot_blob, fnv1a_64
 from pyctl.firmware.client import Stub
 from pyctl.firmware.numbers import SLOTS, Entry
 from pyctl.firmware.settings import READINGS, SETTINGS, parse_queue, parse_setting, parse_settings
@@ -133,10 +133,12 @@ def test_checksum_is_fnv1a_64() -> None:
 
 @pytest.mark.parametrize(("conduit", "number"), [("hvc", 0), ("smc", 1)])
 def test_boot_blob_holds_conduit_and_settings(conduit: str, number: int) -> None:
-    target = range(0x5F00_0000, 0x6000_0000)
-    blob = boot_blob(parse_settings(["rate=100", "status=BUSY*2"]), conduit, target)
+    guest = GuestMap(0x4040_0000, 512 << 20, range(0x5F00_0000, 0x6000_0000))
+    blob = boot_blob(parse_settings(["rate=100", "status=BUSY*2"]), conduit, guest)
     assert unpack(blob) == [
         Entry(0x0F, 0, number),
+        Entry(0x0B, 0, 0x4040_0000),
+        Entry(0x0C, 0, 0x2000_0000),
         Entry(0x0D, 0, 0x5F00_0000),
         Entry(0x0E, 0, 0x100_0000),
         Entry(0x06, 0, 100),
@@ -149,7 +151,7 @@ def test_largest_boot_blob_fits() -> None:
     faults = "fault=" + ",".join(f"hold@cpu={cpu}" for cpu in range(SLOTS))
     others = {kind.name for kind in SETTINGS} - {"smccc", "status", "fault"}
     texts = [f"{name}=1" for name in others]
-    blob = boot_blob(parse_settings(["smccc=1.1", *texts, longest, faults]), "hvc")
+    blob = boot_blob(parse_settings(["smccc=1.1", *texts, longest, faults]), "hvc", GuestMap())
     assert len(blob) <= numbers.CONFIG_SIZE
 
 
@@ -169,7 +171,7 @@ def test_keys_are_those_of_the_stub() -> None:
         assert stub[f"KEY_{name.upper()}"] == READINGS[name]
     assert stub["KEY_COUNTERS"] == READINGS["clean_inv_calls"]
     assert stub["KEY_OTHER_CONDUIT"] == READINGS["other_conduit_calls"]
-    for name in ("CONDUIT", "TARGET_BASE", "TARGET_SIZE"):
+    for name in ("CONDUIT", "GUEST_ENTRY", "MEMORY_SIZE", "TARGET_BASE", "TARGET_SIZE"):
         assert stub[f"KEY_{name}"] == getattr(numbers, f"KEY_{name}")
 
 

@@ -111,7 +111,7 @@ def test_sigkill_while_a_snapshot_is_made_leaves_nothing_that_is_trusted(pyctl, 
     [("ready", "truncate"), ("ready", "overwrite"), ("stub", "overwrite"), ("project", "unlink")],
 )
 def test_a_corrupt_entry_is_named_and_made_again(pyctl, private_cache, damage, kind, how):
-    names = {"ready": "memory", "stub": "stub.elf", "project": "project.cpio"}
+    names = {"ready": "memory", "stub": "stub.bin", "project": "project.cpio"}
     for path in private_cache.glob(f"{kind}/*/{names[kind]}"):
         if how == "unlink":
             path.unlink()

@@ -7,6 +7,7 @@
 
 #include "console.h"
 #include "psci.h"
+#include "settings.h"
 
 /* One line that says why, and power-off. */
 #define boot_refuse(format, ...) do {						\
@@ -14,7 +15,7 @@
 	psci_system_off();							\
 } while (0)
 
-/* Puts the settings at CONFIG_BASE into force, or refuses. */
-void config_apply(void);
+/* Puts the settings at CONFIG_OFFSET into force, or refuses; gives a copy of them. */
+void config_apply(struct settings *applied);
 
 #endif

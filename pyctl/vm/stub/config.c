@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The boot configuration: what the host wants this firmware to be, laid at
- * CONFIG_BASE before reset.  Little endian, 64-bit words:
+ * CONFIG_OFFSET before reset.  Little endian, 64-bit words:
  *
  *	magic, count, count x { key | index << 32, value }, checksum
  *
@@ -9,7 +9,6 @@
  */
 #include "boot.h"
 #include "layout.h"
-#include "mmu.h"
 #include "settings.h"
 
 #define CONFIG_MAGIC	0x31304746434c5450UL
@@ -38,13 +37,14 @@ static uint64_t checksum(const void *start, const void *end)
 
 static const struct config *config_checked(void)
 {
-	const struct config *config = (const struct config *)(uintptr_t)CONFIG_BASE;
+	uint64_t config_base = firmware_base() + CONFIG_OFFSET;
+	const struct config *config = (const struct config *)config_base;
 	const struct entry *end;
 	uint64_t expected, found;
 
 	if (config->magic != CONFIG_MAGIC)
 		boot_refuse("no boot configuration at %lx (magic %lx)",
-			    (uint64_t)CONFIG_BASE, config->magic);
+			    config_base, config->magic);
 	if (config->count > ENTRIES_LIMIT)
 		boot_refuse("boot configuration: count %lu is more than the %lu that fit",
 			    config->count, ENTRIES_LIMIT);
@@ -56,10 +56,9 @@ static const struct config *config_checked(void)
 	return config;
 }
 
-void config_apply(void)
+void config_apply(struct settings *applied)
 {
 	const struct config *config = config_checked();
-	struct settings settings;
 
 	lock_acquire(&state_lock);
 	settings_init();
@@ -73,10 +72,6 @@ void config_apply(void)
 				    "is not allowed", i, key, index, value);
 	}
 	settings_keep();
-	settings_snapshot(&settings);
+	settings_snapshot(applied);
 	lock_release(&state_lock);
-
-	if (!mmu_map_target(settings.value[KEY_TARGET_BASE], settings.value[KEY_TARGET_SIZE]))
-		boot_refuse("boot configuration: no target range can be at %lx + %lx",
-			    settings.value[KEY_TARGET_BASE], settings.value[KEY_TARGET_SIZE]);
 }

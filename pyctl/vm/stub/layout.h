@@ -7,20 +7,20 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
-/* Physical memory.  The host side places what the stub expects to find.  The base
- * of RAM is not used: QEMU puts a device tree of its own making there.
- */
+/* Physical memory, QEMU's "virt" machine. */
 #define UART_BASE		0x09000000
-#define DTB_BASE		0x40100000
-#define DTB_LIMIT		0x40200000	/* the stub begins here */
-#define STUB_BASE		0x40200000
-#define CONFIG_BASE		0x403f0000
+#define RAM_BASE		0x40000000
+
+/* What firmware keeps for itself: one block, wherever the host has put it, which
+ * begins with the stub.  The host places the rest of what the stub expects to find.
+ */
+#define FIRMWARE_SIZE		0x1000000
+#define CONFIG_OFFSET		0x1f0000
 #define CONFIG_SIZE		0x10000
-#define STUB_LIMIT		0x40400000	/* end of the no-map reservation */
-#define KERNEL_BASE		0x40400000
-#define MEDIA_BASE		0x47800000	/* what model.c keeps; no-map, like the stub */
+#define DTB_OFFSET		0x200000
+#define DTB_SIZE		0x10000
+#define MEDIA_OFFSET		0x400000	/* what model.c keeps */
 #define MEDIA_SIZE		0x800000
-#define INITRD_BASE		0x48000000
 
 /* struct cpu: 4 pages, of which the second is never mapped, so that a stack
  * that overflows faults instead of growing into the next thing.
@@ -35,5 +35,16 @@
 #define FRAME_SPSR		(32 * 8)
 #define FRAME_SP		(33 * 8)
 #define FRAME_SIZE		(34 * 8)
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+extern uint8_t _start[];
+
+static inline uint64_t firmware_base(void)
+{
+	return (uint64_t)_start;
+}
+#endif
 
 #endif

@@ -7,13 +7,16 @@
 #include "boot.h"
 #include "console.h"
 #include "cpu.h"
+#include "mmu.h"
 #include "psci.h"
 #include "queue.h"
 #include "settings.h"
+#include "string.h"
 #include "vendor.h"
 
 #define DTB_MAGIC	0xd00dfeedU
 #define IMAGE_MAGIC	0x644d5241U	/* "ARM\x64" */
+#define LINE_LEAST	16UL		/* bytes: the shortest cache line that there can be */
 
 /* arm64 kernel Image header: Linux Documentation/arch/arm64/booting.rst. */
 struct image_header {
@@ -31,32 +34,43 @@ struct image_header {
 _Noreturn void boot_main(struct cpu *cpu);
 _Noreturn void refuse_el(void);
 
-static void check_device_tree(void)
+/*
+ * The board's description goes to the base of RAM, over the one that QEMU has put
+ * there and that knows nothing of firmware's memory: there UEFI looks for it, and a
+ * kernel is told.
+ */
+static void place_device_tree(void)
 {
-	const uint32_t *header = (const uint32_t *)(uintptr_t)DTB_BASE;
+	uint64_t at = firmware_base() + DTB_OFFSET;
+	const uint32_t *header = (const uint32_t *)at;
 	uint64_t magic = __builtin_bswap32(header[0]);
 	uint64_t size = __builtin_bswap32(header[1]);
+	uint8_t *copy;
 
 	if (magic != DTB_MAGIC)
-		boot_refuse("no device tree at %lx (magic %lx)", (uint64_t)DTB_BASE, magic);
-	if (size > DTB_LIMIT - DTB_BASE)
+		boot_refuse("no device tree at %lx (magic %lx)", at, magic);
+	if (size > DTB_SIZE)
 		boot_refuse("the device tree is too big: %lu bytes, at most %lu fit", size,
-			    (uint64_t)(DTB_LIMIT - DTB_BASE));
+			    (uint64_t)DTB_SIZE);
+
+	copy = mmu_show(VIEW_BUFFER, RAM_BASE, size);
+	memcpy(copy, header, size);
+	/* Whoever reads it begins without caches. */
+	for (uint64_t offset = 0; offset < size; offset += LINE_LEAST)
+		__asm__ volatile("dc civac, %0" : : "r"(copy + offset) : "memory");
+	__asm__ volatile("dsb sy" : : : "memory");
 }
 
-static void check_kernel(void)
+static void check_kernel(uint64_t entry)
 {
-	const struct image_header *image = (const struct image_header *)(uintptr_t)KERNEL_BASE;
+	const struct image_header *image = mmu_show(VIEW_BUFFER, entry, sizeof(*image));
 
 	if (image->magic != IMAGE_MAGIC)
-		boot_refuse("no arm64 kernel Image at %lx (magic %lx)",
-			    (uint64_t)KERNEL_BASE, (uint64_t)image->magic);
+		boot_refuse("no arm64 kernel Image at %lx (magic %lx)", entry,
+			    (uint64_t)image->magic);
 	if (image->text_offset != 0 || (image->flags & IMAGE_BIG_ENDIAN))
 		boot_refuse("this kernel Image cannot start at %lx (text offset %lx, flags %lx)",
-			    (uint64_t)KERNEL_BASE, image->text_offset, image->flags);
-	if (image->image_size > MEDIA_BASE - KERNEL_BASE)
-		boot_refuse("the kernel needs %lu bytes, but %lu after it firmware's memory begins",
-			    image->image_size, (uint64_t)(MEDIA_BASE - KERNEL_BASE));
+			    entry, image->text_offset, image->flags);
 }
 
 static const char *version_name(uint64_t version)
@@ -73,13 +87,11 @@ static const char *version_name(uint64_t version)
 	}
 }
 
-static void introduce(void)
+static void introduce(const struct settings *settings)
 {
-	struct settings settings;
 	uint64_t queued, faults;
 
 	lock_acquire(&state_lock);
-	settings_snapshot(&settings);
 	queued = queue_length();
 	faults = fault_armed();
 	lock_release(&state_lock);
@@ -88,27 +100,32 @@ static void introduce(void)
 		      "stub: clean_inv %lu attributes %lu global %lu latency_us %lu rate %lu "
 		      "break_even %lu duration_us %lu attributes_status %ld queued %lu faults %lu\n",
 		      (uint64_t)VENDOR_MAJOR, (uint64_t)VENDOR_MINOR, read_sysreg(midr_el1),
-		      settings.value[KEY_CONDUIT] == CONDUIT_SMC ? "smc" : "hvc",
-		      version_name(settings.value[KEY_SMCCC_VERSION]),
-		      settings.value[KEY_CLEAN_INV], settings.value[KEY_ATTRIBUTES],
-		      settings.value[KEY_GLOBAL], settings.value[KEY_LATENCY_US],
-		      settings.value[KEY_RATE], settings.value[KEY_BREAK_EVEN],
-		      settings.value[KEY_DURATION_US],
-		      (int64_t)(int32_t)settings.value[KEY_ATTRIBUTES_STATUS], queued, faults);
+		      settings->value[KEY_CONDUIT] == CONDUIT_SMC ? "smc" : "hvc",
+		      version_name(settings->value[KEY_SMCCC_VERSION]),
+		      settings->value[KEY_CLEAN_INV], settings->value[KEY_ATTRIBUTES],
+		      settings->value[KEY_GLOBAL], settings->value[KEY_LATENCY_US],
+		      settings->value[KEY_RATE], settings->value[KEY_BREAK_EVEN],
+		      settings->value[KEY_DURATION_US],
+		      (int64_t)(int32_t)settings->value[KEY_ATTRIBUTES_STATUS], queued, faults);
 }
 
 /* Where start.S takes the boot CPU, with the MMU on. */
 _Noreturn void boot_main(struct cpu *cpu)
 {
+	struct settings settings;
+	uint64_t entry;
+
 	console_init();
 	psci_boot_cpu(cpu);
-	config_apply();
-	check_device_tree();
-	check_kernel();
-	introduce();
+	config_apply(&settings);
+	place_device_tree();
+	entry = settings.value[KEY_GUEST_ENTRY];
+	if (entry)
+		check_kernel(entry);
+	introduce(&settings);
 
 	cpu_open_to_guest();
-	enter_guest(KERNEL_BASE, DTB_BASE);
+	enter_guest(entry, RAM_BASE);
 }
 
 /* Where start.S takes it when there is no EL2: MMU off, no vectors. */

@@ -5,9 +5,9 @@
  * never a changed byte of the guest.
  *
  * Built once by the boot CPU with the MMU still off (so in memory, where every
- * CPU's table walk finds it).  Only the target range comes later, when the boot
- * configuration has said where it is; nothing is ever taken away.  With the map
- * come caches, and with these exclusives: the locks depend on it.
+ * CPU's table walk finds it).  Of the guest's memory only views are ever mapped,
+ * at addresses of their own, by whoever has checked that it is the guest's.  With
+ * the map come caches, and with these exclusives: the locks depend on it.
  */
 #include <stdbool.h>
 
@@ -17,7 +17,7 @@
 #include "sysreg.h"
 
 #define ENTRIES		512
-#define PAGE		4096UL
+#define PAGE		MMU_PAGE
 #define LEVEL_SHIFT(level) (12 + 9 * (3 - (level)))
 
 #define DESC_VALID	1UL
@@ -33,11 +33,16 @@
 #define DESC_XN		(1UL << 54)
 #define HCR_E2H		(1UL << 34)
 
-/* Level 1 (1 GiB each), and what the map below needs: two levels for the UART, one
- * for RAM, and one each for the device tree, the stub and the head of the kernel.
- * The target range may need two more for RAM and one for each of its ends.
+/* A view begins at the page of its first byte, so it may touch a page more. */
+#define VIEW_STRIDE	(2 * VIEW_LIMIT)
+
+/* Level 1 (1 GiB each), and what the map below needs: two levels for the UART, two for
+ * the stub with its configuration and its device tree, and one for each end of the
+ * media if that is not made of whole blocks; one level for all views and, for each,
+ * one for every 2 MiB that it may touch.
  */
-#define TABLES 11
+#define VIEW_TABLES	(VIEW_LIMIT / (1UL << LEVEL_SHIFT(2)) + 1)
+#define TABLES		(1 + 2 + 2 + 2 + 1 + VIEWS * VIEW_TABLES)
 typedef uint64_t table_t[ENTRIES];
 table_t mmu_root __attribute__((aligned(4096)));
 static table_t pool[TABLES - 1] __attribute__((aligned(4096)));
@@ -77,6 +82,14 @@ static uint64_t *next_table(uint64_t *entry)
 	return (uint64_t *)(*entry & DESC_ADDRESS);
 }
 
+static uint64_t *page_entry(uint64_t address)
+{
+	uint64_t *entry = &mmu_root[(address >> LEVEL_SHIFT(1)) % ENTRIES];
+
+	entry = &next_table(entry)[(address >> LEVEL_SHIFT(2)) % ENTRIES];
+	return &next_table(entry)[(address >> LEVEL_SHIFT(3)) % ENTRIES];
+}
+
 static void map(uint64_t start, uint64_t end, enum mmu_kind kind)
 {
 	uint64_t desc = attributes(kind);
@@ -91,8 +104,7 @@ static void map(uint64_t start, uint64_t end, enum mmu_kind kind)
 			start += block;
 			continue;
 		}
-		entry = &next_table(entry)[(start >> LEVEL_SHIFT(3)) % ENTRIES];
-		*entry = start | desc | DESC_TABLE;
+		*page_entry(start) = start | desc | DESC_TABLE;
 		start += PAGE;
 	}
 }
@@ -102,8 +114,9 @@ void mmu_init(void)
 {
 	uint64_t cpus_end = (uint64_t)&cpus[MAX_CPUS];
 
+	uint64_t base = firmware_base();
+
 	map(UART_BASE, UART_BASE + PAGE, MMU_DEVICE);
-	map(DTB_BASE, DTB_LIMIT, MMU_READ_ONLY);
 	map((uint64_t)__text_start, (uint64_t)__text_end, MMU_CODE);
 	map((uint64_t)__text_end, (uint64_t)__rodata_end, MMU_READ_ONLY);
 
@@ -114,18 +127,29 @@ void mmu_init(void)
 	}
 	map(cpus_end, (uint64_t)__stub_end, MMU_DATA);
 
-	map(CONFIG_BASE, CONFIG_BASE + CONFIG_SIZE, MMU_READ_ONLY);
-	map(KERNEL_BASE, KERNEL_BASE + PAGE, MMU_READ_ONLY);
-	map(MEDIA_BASE, MEDIA_BASE + MEDIA_SIZE, MMU_DATA);
+	map(base + CONFIG_OFFSET, base + CONFIG_OFFSET + CONFIG_SIZE, MMU_READ_ONLY);
+	map(base + DTB_OFFSET, base + DTB_OFFSET + DTB_SIZE, MMU_READ_ONLY);
+	map(base + MEDIA_OFFSET, base + MEDIA_OFFSET + MEDIA_SIZE, MMU_DATA);
 	__asm__ volatile("dsb sy" : : : "memory");
 }
 
-bool mmu_map_target(uint64_t base, uint64_t size)
+/* No CPU may see an old and a new entry of one address: take away, then put. */
+void *mmu_show(enum mmu_view view, uint64_t base, uint64_t size)
 {
-	if (base < INITRD_BASE || size > TARGET_LIMIT)
-		return false;
-	map(base, base + size, MMU_DATA);
-	/* What was not mapped is in no TLB. */
+	static struct { uint64_t first, end; } shown[VIEWS];
+	uint64_t start = MMU_VIEWS + view * VIEW_STRIDE;
+	uint64_t desc = attributes(MMU_DATA) | DESC_TABLE;
+	uint64_t first = base & ~(PAGE - 1);
+
+	if (first == shown[view].first && base + size <= shown[view].end)
+		return (void *)(start + base % PAGE);
+	shown[view].first = first;
+	shown[view].end = base + size;
+	for (uint64_t offset = 0; offset <= VIEW_LIMIT; offset += PAGE)
+		*page_entry(start + offset) = 0;
+	__asm__ volatile("dsb ishst\n\ttlbi alle2is\n\tdsb ish\n\tisb" : : : "memory");
+	for (uint64_t offset = 0; first + offset < base + size; offset += PAGE)
+		*page_entry(start + offset) = (first + offset) | desc;
 	__asm__ volatile("dsb ishst\n\tisb" : : : "memory");
-	return true;
+	return (void *)(start + base % PAGE);
 }

@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a range of the stub's identity map is for; see mmu.c.
+ * What a range of the stub's identity map is for, and views of the guest's memory;
+ * see mmu.c.
  */
 #ifndef MMU_H
 #define MMU_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-#define TARGET_LIMIT	(1UL << 30)
+#define MMU_PAGE	4096UL
+#define MMU_VIEWS	0x7fc0000000UL	/* the last GiB of the map: no memory is there */
 
 enum mmu_kind { MMU_DEVICE, MMU_CODE, MMU_READ_ONLY, MMU_DATA };
+
+/* Places for pieces of the guest's memory, and the most that each can show. */
+enum mmu_view { VIEW_WINDOW, VIEW_BUFFER, VIEWS };
+
+#define VIEW_LIMIT	(4UL << 20)
 
 extern uint64_t mmu_root[];	/* start.S puts it into TTBR0_EL2 */
 void mmu_init(void);
 
-/* Once, by the boot CPU: adds the memory that tests may aim at.  Whole pages;
- * false if it is not where it can be.
+/*
+ * Show up to VIEW_LIMIT bytes from @base on in a view, instead of what it has shown
+ * until now, which nobody may be using: each view is one lock's.  Gives where.
  */
-bool mmu_map_target(uint64_t base, uint64_t size);
+void *mmu_show(enum mmu_view view, uint64_t base, uint64_t size);
 
 #endif

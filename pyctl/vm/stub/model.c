@@ -3,7 +3,7 @@
  * A modelled cache, which makes visible what clean and invalidate do.
  *
  * Of memory in a window that is being modelled, what the guest's loads and stores
- * see is the cache.  The memory behind it, "media", is a copy at MEDIA_BASE that
+ * see is the cache.  The memory behind it, "media", is a copy in firmware's memory that
  * only vendor calls reach: they are what a device would do.  A second copy holds
  * each line's content when cache and media last met, so that a line that differs
  * from it is dirty.  Lines never leave the cache by themselves: what goes wrong
@@ -16,6 +16,7 @@
  * leaves its line dirty.
  */
 #include "layout.h"
+#include "mmu.h"
 #include "model.h"
 #include "smccc.h"
 #include "string.h"
@@ -30,12 +31,13 @@
 
 static struct lock model_lock;		/* all of the below, media included */
 static struct window window;
-static uint8_t *const media = (uint8_t *)MEDIA_BASE;
-static uint8_t *const synced = (uint8_t *)MEDIA_BASE + WINDOW_LIMIT;
+static uint8_t *cached;			/* the window's memory, as we see it */
+static uint8_t *media;
+static uint8_t *synced;
 
 static bool is_dirty(uint64_t offset)
 {
-	const uint64_t *cache = (const uint64_t *)(window.base + offset);
+	const uint64_t *cache = (const uint64_t *)(cached + offset);
 	const uint64_t *known = (const uint64_t *)(synced + offset);
 
 	for (uint64_t i = 0; i < window.line_size / WORD; i++)
@@ -47,7 +49,7 @@ static bool is_dirty(uint64_t offset)
 /* Media gets the line; what was seen of it becomes its known content. */
 static void clean_line(uint64_t offset)
 {
-	const uint64_t *cache = (const uint64_t *)(window.base + offset);
+	const uint64_t *cache = (const uint64_t *)(cached + offset);
 	uint64_t *known = (uint64_t *)(synced + offset);
 	uint64_t *to = (uint64_t *)(media + offset);
 
@@ -58,7 +60,7 @@ static void clean_line(uint64_t offset)
 /* The cache gets the line.  False if the guest stored to it meanwhile. */
 static bool fetch_clean_line(uint64_t offset)
 {
-	uint64_t *cache = (uint64_t *)(window.base + offset);
+	uint64_t *cache = (uint64_t *)(cached + offset);
 	uint64_t *known = (uint64_t *)(synced + offset);
 	const uint64_t *from = (const uint64_t *)(media + offset);
 
@@ -76,7 +78,7 @@ static bool fetch_clean_line(uint64_t offset)
 /* The same for a line whose dirty bytes are to be lost. */
 static void fetch_over_line(uint64_t offset)
 {
-	uint64_t *cache = (uint64_t *)(window.base + offset);
+	uint64_t *cache = (uint64_t *)(cached + offset);
 	uint64_t *known = (uint64_t *)(synced + offset);
 	const uint64_t *from = (const uint64_t *)(media + offset);
 
@@ -143,13 +145,21 @@ void model_stop(void)
 	lock_release(&model_lock);
 }
 
-static bool in_target(const struct call *call, uint64_t base, uint64_t size)
+static bool is_inside(uint64_t base, uint64_t size, uint64_t outer, uint64_t outer_size)
 {
-	uint64_t target = call->settings.value[KEY_TARGET_BASE];
-	uint64_t target_size = call->settings.value[KEY_TARGET_SIZE];
+	return base >= outer && base - outer < outer_size && size <= outer_size - (base - outer);
+}
 
-	return base >= target && base - target < target_size &&
-	       size <= target_size - (base - target);
+/* The guest's: never firmware's own, and never a device's. */
+static bool is_guest_memory(const struct call *call, uint64_t base, uint64_t size)
+{
+	const uint64_t *value = call->settings.value;
+	uint64_t firmware = firmware_base();
+
+	if (base + size > firmware && base < firmware + FIRMWARE_SIZE)
+		return false;
+	return is_inside(base, size, RAM_BASE, value[KEY_MEMORY_SIZE]) ||
+	       is_inside(base, size, value[KEY_TARGET_BASE], value[KEY_TARGET_SIZE]);
 }
 
 static bool is_window(const struct call *call)
@@ -160,7 +170,7 @@ static bool is_window(const struct call *call)
 
 	if (line_size < LINE_MIN || line_size > LINE_LIMIT || line_size & (line_size - 1))
 		return false;
-	return size <= WINDOW_LIMIT && in_target(call, base, size) &&
+	return size <= WINDOW_LIMIT && is_guest_memory(call, base, size) &&
 	       !((base | size) & (line_size - 1));
 }
 
@@ -168,7 +178,10 @@ static bool is_window(const struct call *call)
 static void start(const struct call *call)
 {
 	window = (struct window){ call->arg[1], call->arg[2], call->arg[3] };
-	memcpy(media, (const void *)window.base, window.size);
+	cached = mmu_show(VIEW_WINDOW, window.base, window.size);
+	media = (uint8_t *)firmware_base() + MEDIA_OFFSET;
+	synced = media + WINDOW_LIMIT;
+	memcpy(media, cached, window.size);
 	memcpy(synced, media, window.size);
 }
 
@@ -236,22 +249,24 @@ static bool is_buffer(const struct call *call)
 	uint64_t base = call->arg[3];
 	uint64_t size = call->arg[2];
 
-	return in_target(call, base, size) &&
+	return is_guest_memory(call, base, size) &&
 	       (base >= window.base + window.size || base + size <= window.base);
 }
 
 /* The same for many bytes, as a device would move them. */
 void vendor_media_copy(struct call *call)
 {
-	uint8_t *buffer = (uint8_t *)call->arg[3];
+	uint8_t *buffer;
 	uint8_t *bytes;
 	bool good;
 
 	lock_acquire(&model_lock);
 	bytes = media_of(call, BYTES_PER_COPY);
 	good = bytes && is_buffer(call) && call->arg[4] <= 1;
-	if (good)
+	if (good) {
+		buffer = mmu_show(VIEW_BUFFER, call->arg[3], call->arg[2]);
 		memcpy(call->arg[4] ? bytes : buffer, call->arg[4] ? buffer : bytes, call->arg[2]);
+	}
 	lock_release(&model_lock);
 	call_return(call, good ? SMCCC_SUCCESS : SMCCC_INVALID_PARAMETER);
 }

@@ -122,7 +122,8 @@ void psci_cpu_on(struct call *call)
 		call_return(call, PSCI_INVALID_PARAMETERS);
 		return;
 	}
-	if (entry % 4 || (entry >= STUB_BASE && entry < STUB_LIMIT)) {
+	/* Below its base the difference wraps, and so is beyond its end. */
+	if (entry % 4 || entry - firmware_base() < FIRMWARE_SIZE) {
 		call_return(call, PSCI_INVALID_ADDRESS);
 		return;
 	}

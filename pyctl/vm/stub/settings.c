@@ -3,6 +3,7 @@
  * One table says which settings exist and which values they take.
  */
 #include "fault.h"
+#include "mmu.h"
 #include "queue.h"
 #include "settings.h"
 #include "smccc.h"
@@ -33,10 +34,10 @@ static bool is_duration(uint64_t value)
 	return value <= DURATION_LIMIT_US;
 }
 
-/* Part of a range of pages that mmu.c can map. */
-static bool is_target(uint64_t value)
+/* Of whole pages that mmu.c can map. */
+static bool is_memory(uint64_t value)
 {
-	return value % 4096 == 0 && value < 1UL << 39;
+	return value % MMU_PAGE == 0 && value < MMU_VIEWS;
 }
 
 /* A signed 32-bit number, sign- or zero-extended. */
@@ -59,8 +60,10 @@ static const struct setting {
 	[KEY_BREAK_EVEN] = { is_u64, false, 0 },
 	[KEY_DURATION_US] = { is_duration, false, 0 },
 	[KEY_ATTRIBUTES_STATUS] = { is_status, false, SMCCC_SUCCESS },
-	[KEY_TARGET_BASE] = { is_target, true, 0 },
-	[KEY_TARGET_SIZE] = { is_target, true, 0 },
+	[KEY_GUEST_ENTRY] = { is_memory, true, 0 },
+	[KEY_MEMORY_SIZE] = { is_memory, true, 0 },
+	[KEY_TARGET_BASE] = { is_memory, true, 0 },
+	[KEY_TARGET_SIZE] = { is_memory, true, 0 },
 	[KEY_CONDUIT] = { is_flag, true, CONDUIT_HVC },
 };
 

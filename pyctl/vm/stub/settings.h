@@ -25,8 +25,12 @@
 #define KEY_DURATION_US		0x08U	/* what a call really takes */
 #define KEY_ATTRIBUTES_STATUS	0x09U	/* what ATTRIBUTES answers in x0 */
 #define KEY_QUEUED_STATUS	0x0aU	/* boot only; index = further repeats */
-#define KEY_TARGET_BASE		0x0dU	/* boot only, as is the next: the memory that */
-#define KEY_TARGET_SIZE		0x0eU	/* tests may aim at, which the stub may touch */
+#define KEY_GUEST_ENTRY		0x0bU	/* boot only, as are the next four: where the
+					 * guest starts; an arm64 Image, or 0: the flash
+					 */
+#define KEY_MEMORY_SIZE		0x0cU	/* of the guest's memory, from RAM_BASE on */
+#define KEY_TARGET_BASE		0x0dU	/* memory that tests may aim at, inside */
+#define KEY_TARGET_SIZE		0x0eU	/* the guest's or beyond; none if 0 */
 #define KEY_CONDUIT		0x0fU	/* boot only; the one the device tree names */
 #define SETTING_KEYS		0x10U	/* the keys above are below this */
 

@@ -40,11 +40,27 @@ _start:
 	mov	sp, x1
 	b	refuse_el
 
-1:	adrp	x0, __bss_start
+	/* Linked at 0: add where we are to each pointer in memory.  An image without
+	 * symbols from elsewhere has relocations of that one kind (R_AARCH64_RELATIVE).
+	 */
+1:	adrp	x0, _start
+	adrp	x1, __rela_start
+	add	x1, x1, :lo12:__rela_start
+	adrp	x2, __rela_end
+	add	x2, x2, :lo12:__rela_end
+2:	cmp	x1, x2
+	b.hs	3f
+	ldr	x3, [x1], #16		/* r_offset, past r_info */
+	ldr	x4, [x1], #8		/* r_addend */
+	add	x4, x4, x0
+	str	x4, [x0, x3]
+	b	2b
+
+3:	adrp	x0, __bss_start
 	adrp	x1, __bss_end
-2:	stp	xzr, xzr, [x0], #16
+4:	stp	xzr, xzr, [x0], #16
 	cmp	x0, x1
-	b.lo	2b
+	b.lo	4b
 
 	bl	cpu_reset
 	bl	mmu_init
