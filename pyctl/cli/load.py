@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`pyctl load`: the modules into the kernel, waiting for its word that they are there."""
+"""`pyctl load`: the modules into the kernel, both that are wanted or none."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ _WORDS = {"loaded": "loaded", "kept": "loaded already, same build"}
 def load(session: Session, provider: str, raw: bool, directory: Path | None) -> None:
     """Load memregion_test and, where the kernel has no provider, smccc_cache.
 
-    Waits for the kernel's own announcement of each module. If anything fails, what
-    this command has loaded is unloaded again.
+    If anything fails, and on Ctrl-C, what this command has loaded is unloaded again.
 
     \b
     Examples:

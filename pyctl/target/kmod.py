@@ -1,83 +1,56 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Loads and unloads the two modules, and undoes what it did where it fails.
 
-insmod and rmmod do the work; that a module is really there, or gone, is known
-from the kernel's own event, not from the passage of time.
+The system calls do it themselves: they return once a module is in use, or gone, and
+say with an errno why it is not.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
-import shutil
-import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE, Debugfs
 from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, require_file
 from pyctl.target.system import System
 
-EVENT_TIMEOUT_S = 10.0
-"""For the kernel's event after insmod or rmmod have returned; it is sent before that."""
-
 REBUILD = "Run `pyctl unload` and `pyctl load`; after a change of the source `pyctl build` first."
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_DELETE_MODULE, _FINIT_MODULE = 106, 273
+"""Numbers of system calls on arm64 (include/uapi/asm-generic/unistd.h)."""
 
 
-class Events(Protocol):
-    """Module events of the kernel, collected since they were opened."""
+def insert(file: Path, *parameters: str) -> None:
+    """Load a module from its file; it is in use when this returns (finit_module(2)).
 
-    def wait(self, action: str, module: str, timeout_s: float) -> bool:
-        """Whether ``action`` (add, remove) was announced for ``module`` in time."""
-
-
-class KernelEvents:
-    """Module events straight from the kernel's netlink socket; needs no udevd."""
-
-    def __init__(self) -> None:
-        import pyudev
-
-        self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
-        self._monitor.filter_by("module")
-        self._monitor.start()
-
-    def wait(self, action: str, module: str, timeout_s: float) -> bool:
-        """See Events."""
-        deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            device = self._monitor.poll(timeout=left)
-            # A device is a mapping in old pyudev, and then asking for its truth warns.
-            if device is not None and device.action == action and device.sys_name == module:
-                return True
-        return False
+    Raises OSError with the kernel's errno, or that of the module's own start.
+    """
+    with file.open("rb") as opened:
+        _system_call(_FINIT_MODULE, opened.fileno(), " ".join(parameters).encode(), 0)
 
 
-@dataclass(frozen=True)
-class Tools:
-    """How modules get in and out of the kernel; the tests put something else here."""
+def remove(name: str) -> None:
+    """Unload a module; it is gone when this returns (delete_module(2)).
 
-    run: Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
-    events: Callable[[], Events]
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    if shutil.which(command[0]) is None:
-        raise NotReady(f"{command[0]} is not installed.", "On Debian: `apt install kmod`.")
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "LC_ALL": "C"},
-    )
+    Raises OSError, EAGAIN where somebody uses it.
+    """
+    _system_call(_DELETE_MODULE, name.encode(), os.O_NONBLOCK)
 
 
-SYSTEM_TOOLS = Tools(_run, KernelEvents)
+def _system_call(number: int, *arguments: int | bytes) -> None:
+    if os.uname().machine != "aarch64":
+        raise NotReady(
+            f"The modules are for arm64 machines; this one is {os.uname().machine}.",
+            "Use an arm64 board, or a virtual one: `pyctl vm run`.",
+        )
+    if _LIBC.syscall(number, *arguments) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 @dataclass(frozen=True)
@@ -102,7 +75,6 @@ def load(
     provider: str = "auto",
     raw: bool = False,
     directory: Path | None = None,
-    tools: Tools = SYSTEM_TOOLS,
 ) -> list[Change]:
     """Load memregion_test and, by ``provider``, smccc_cache; all or nothing.
 
@@ -113,17 +85,18 @@ def load(
     _require_root(system)
     changes: list[Change] = []
     try:
-        parameters = ["raw_calls=1"] if raw else []
-        changes.append(_load_one(system, TEST_MODULE, directory, parameters, tools))
+        _load_one(system, TEST_MODULE, directory, ["raw_calls=1"] if raw else [], changes)
         if raw and not Debugfs(system).info().raw_calls:
             raise NotReady(
                 "memregion_test is loaded already, without raw calls.",
                 "Run `pyctl unload`, then `pyctl load --raw`.",
             )
         if provider == "ours" or (provider == "auto" and _wants_provider(system)):
-            changes.append(_load_one(system, PROVIDER_MODULE, directory, [], tools))
+            _load_one(system, PROVIDER_MODULE, directory, [], changes)
     except (PyctlError, KeyboardInterrupt):
-        _undo(system, changes, tools)
+        for change in reversed(changes):
+            if change.action == "loaded":
+                _unload_one(system, change.name)
         raise
     return changes
 
@@ -135,101 +108,90 @@ def _wants_provider(system: System) -> bool:
     return info.framework and (not info.provider or ours is not None)
 
 
-def _undo(system: System, changes: list[Change], tools: Tools) -> None:
-    for change in reversed(changes):
-        if change.action == "loaded":
-            _unload_one(system, change.name, tools)
-
-
 def _load_one(
-    system: System, name: str, directory: Path | None, parameters: Sequence[str], tools: Tools
-) -> Change:
+    system: System,
+    name: str,
+    directory: Path | None,
+    parameters: Sequence[str],
+    changes: list[Change],
+) -> None:
+    """Load a module unless it is there; add to ``changes`` what was done."""
     file = require_file(system, name, directory)
     loaded = LoadedModule.find(system, name)
     if loaded:
         if loaded.matches(file) is False:
             raise NotReady(f"{name} is loaded, but from another build than {file.path}.", REBUILD)
-        return Change(name, "kept", file.path)
-    events = tools.events()
-    result = tools.run(["insmod", str(file.path), *parameters])
-    if result.returncode:
-        raise _load_failure(system, file, result.stderr)
-    if not events.wait("add", name, EVENT_TIMEOUT_S):
-        raise OperationFailed(
-            f"insmod said that {name} is loaded, but the kernel did not announce it within "
-            f"{EVENT_TIMEOUT_S:g} s.",
-            "See the kernel log (`dmesg`) and `pyctl status`.",
-        )
-    return Change(name, "loaded", file.path)
+        changes.append(Change(name, "kept", file.path))
+        return
+    # Before the call: a Ctrl-C is heard right after it, and must find what there is to undo.
+    changes.append(Change(name, "loaded", file.path))
+    try:
+        insert(file.path, *parameters)
+    except OSError as error:
+        changes.pop()
+        raise _load_failure(system, file, error) from None
 
 
-def _load_failure(system: System, file: ModuleFile, stderr: str) -> PyctlError:
-    """Why insmod failed; it prints the kernel's errno in words."""
-
-    def says(*numbers: int) -> bool:
-        return any(os.strerror(number) in stderr for number in numbers)
-
-    name = file.name
-    if name == PROVIDER_MODULE and says(errno.ENODEV):
+def _load_failure(system: System, file: ModuleFile, error: OSError) -> PyctlError:
+    """Why the kernel did not take a module, by its errno."""
+    name, number = file.name, error.errno
+    if name == PROVIDER_MODULE and number == errno.ENODEV:
         return NotReady(
             "Our provider did not register: firmware does not offer the cache call "
             "(SMCCC 1.1, both functions announced, attributes readable).",
             "`pyctl load --provider none` and `pyctl attributes` show what firmware answers.",
         )
-    if says(errno.EKEYREJECTED, errno.ENOKEY) or (says(errno.EPERM) and system.is_locked_down):
+    if number in (errno.EKEYREJECTED, errno.ENOKEY) or (
+        number == errno.EPERM and system.is_locked_down
+    ):
         return NotReady(
             f"The kernel refuses {name} because it is not signed.",
             "Turn Secure Boot off or boot without lockdown=, or sign the module with a key that "
             "the kernel trusts.",
         )
-    if says(errno.EPERM):
+    if number == errno.EPERM:
         return NotReady(
             f"The kernel forbids loading {name}.",
             "Loading needs CAP_SYS_MODULE (no container) and /proc/sys/kernel/modules_disabled=0.",
         )
-    if says(errno.ENOEXEC):
+    if number == errno.ENOEXEC:
         return NotReady(
             f"The kernel does not accept {file.path}: it was built for another configuration.",
             "Run `pyctl build` against the headers of the running kernel.",
         )
-    if "Unknown symbol" in stderr or says(errno.ENOENT):
+    if number == errno.ENOENT:
         return NotReady(
             f"The kernel lacks a function that {name} needs (the kernel log names it).",
             "smccc_cache needs Linux 6.19 with GENERIC_CPU_CACHE_MAINTENANCE; "
             "`pyctl load --provider none` loads memregion_test alone.",
         )
+    if number == errno.EEXIST:
+        return OperationFailed(f"Somebody else has just loaded {name}.", "Run `pyctl status`.")
     return OperationFailed(
-        f"{name} was not loaded: {stderr.strip() or 'insmod gave no reason'}.",
-        "See the kernel log (`dmesg`).",
+        f"{name} was not loaded: {error.strerror}.", "See the kernel log (`dmesg`)."
     )
 
 
-def unload(system: System, tools: Tools = SYSTEM_TOOLS) -> list[Change]:
+def unload(system: System) -> list[Change]:
     """Unload our modules, the provider first; those not loaded are passed over."""
     _require_root(system)
-    return [_unload_one(system, name, tools) for name in reversed(MODULES)]
+    return [_unload_one(system, name) for name in reversed(MODULES)]
 
 
-def _unload_one(system: System, name: str, tools: Tools) -> Change:
+def _unload_one(system: System, name: str) -> Change:
     if LoadedModule.find(system, name) is None:
         return Change(name, "absent")
-    events = tools.events()
-    result = tools.run(["rmmod", name])
-    if result.returncode:
-        # kmod looks first and says it in its own words; busybox passes on the kernel's EAGAIN.
-        busy = "in use" in result.stderr or os.strerror(errno.EAGAIN) in result.stderr
+    try:
+        remove(name)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise OperationFailed(
+                f"{name} was not unloaded: it is in use.",
+                "Something has one of its debugfs files open: end it first.",
+            ) from None
         raise OperationFailed(
-            f"{name} was not unloaded: {result.stderr.strip() or 'rmmod gave no reason'}.",
-            "Something has one of its debugfs files open: end it first."
-            if busy
-            else "See the kernel log (`dmesg`).",
-        )
-    if not events.wait("remove", name, EVENT_TIMEOUT_S):
-        raise OperationFailed(
-            f"rmmod said that {name} is gone, but the kernel did not announce it within "
-            f"{EVENT_TIMEOUT_S:g} s.",
-            "See the kernel log (`dmesg`) and `pyctl status`.",
-        )
+            f"{name} was not unloaded: {error.strerror}.", "See the kernel log (`dmesg`)."
+        ) from None
     return Change(name, "unloaded")
 
 

@@ -5,11 +5,11 @@ These tests run on the target itself. What they need and do not find they name
 in a skip; what they change on a machine that others use they put back.
 """
 
+import contextlib
 import multiprocessing
 import os
 import platform
 import re
-import subprocess
 import time
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pyctl.firmware.settings import parse_setting, parse_settings
 from pyctl.target import regions
 from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import Debugfs, exchange
+from pyctl.target.kmod import insert, remove
 from pyctl.target.modinfo import find_file
 from pyctl.target.system import System
 from tests.target.runner import Pyctl
@@ -193,12 +194,16 @@ class Provider:
         self.file = find_file(system, "smccc_cache")
 
     def unload(self):
-        subprocess.run(["rmmod", "smccc_cache"], check=False, capture_output=True)
+        with contextlib.suppress(OSError):
+            remove("smccc_cache")
 
     def try_load(self):
-        """Load it; return what insmod said, or None if it was loaded."""
-        done = subprocess.run(["insmod", self.file.path], capture_output=True, text=True)
-        return done.stderr.strip() if done.returncode else None
+        """Load it; return what the kernel said against it, or None if it was loaded."""
+        try:
+            insert(self.file.path)
+        except OSError as error:
+            return error.strerror
+        return None
 
     def load(self, *settings):
         """Load it on firmware with these settings; count and log from here on."""

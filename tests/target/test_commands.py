@@ -3,14 +3,13 @@
 
 import itertools
 import platform
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pyctl.cli.main import COMMANDS
 from pyctl.firmware.settings import parse_setting
-from pyctl.target.kmod import KernelEvents
+from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
 
 MODULES = ("memregion_test", "smccc_cache")
@@ -130,16 +129,6 @@ def test_load_does_what_it_says_and_unload_undoes_it(pyctl, unloaded, provider_o
     assert pyctl("status").status == 3
 
 
-def test_load_and_unload_are_announced_by_the_kernel(pyctl, unloaded):
-    events = KernelEvents()
-    assert pyctl("load").status == 0
-    assert events.wait("add", "memregion_test", 5)
-    assert events.wait("add", "smccc_cache", 5)
-    assert pyctl("unload").status == 0
-    assert events.wait("remove", "smccc_cache", 5)
-    assert events.wait("remove", "memregion_test", 5)
-
-
 def test_load_is_all_or_nothing(pyctl, stub, unloaded, tmp_path, system):
     """The provider's file is missing or broken: the test module is taken out again."""
     (tmp_path / "memregion_test.ko").write_bytes(
@@ -165,7 +154,7 @@ def test_load_takes_the_test_module_out_again_where_firmware_offers_nothing(
         assert "did not register" in ended.message
         assert loaded() == []
     file = find_file(provider.debugfs.system, "memregion_test")
-    subprocess.run(["insmod", file.path, "raw_calls=1"], check=True)
+    insert(file.path, "raw_calls=1")
 
 
 def test_status_counts_what_firmware_counts(pyctl, provider, stub, target_range):

@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import stat
-import subprocess
 import threading
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields, Request, blocks
 from pyctl.target.debugfs import exchange
+from pyctl.target.kmod import insert, remove
 from pyctl.target.modinfo import find_file
 from tests.target.runner import Running
 
@@ -116,10 +116,6 @@ def our_lines(log):
     return [text for _, text in log.read() if "memregion_test" in text or "smccc_cache" in text]
 
 
-def rmmod(name):
-    return subprocess.run(["rmmod", name], capture_output=True, text=True).returncode
-
-
 # -- which files there are ----
 
 
@@ -150,16 +146,16 @@ def test_another_user_opens_nothing(provider):
 
 def test_raw_files_exist_only_if_asked_for(system, provider, pyctl):
     provider.unload()
-    assert rmmod("memregion_test") == 0
+    remove("memregion_test")
     file = find_file(system, "memregion_test")
     for parameters in ([], ["raw_calls=0"]):
-        subprocess.run(["insmod", file.path, *parameters], check=True)
+        insert(file.path, *parameters)
         assert {path.name for path in TEST.iterdir()} == {"info", "attributes", "invalidate"}
         assert not provider.debugfs.info().raw_calls
         ended = pyctl("load", "--raw")
         assert (ended.status, "without raw calls" in ended.message) == (3, True)
-        assert rmmod("memregion_test") == 0
-    subprocess.run(["insmod", file.path, "raw_calls=1"], check=True)
+        remove("memregion_test")
+    insert(file.path, "raw_calls=1")
     assert {path.name for path in TEST.iterdir()} == {path.name for path in MODES | RAW_MODES} - {
         "counters",
         "parameters",
@@ -434,16 +430,17 @@ def test_a_killed_process_leaves_nothing_behind(provider, stub, wait_until, thre
     assert calls < 1000
     assert calls == stub.get("clean_inv_calls"), "nobody goes on calling"
     provider.unload()
-    assert rmmod("memregion_test") == 0
+    remove("memregion_test")
     file = find_file(provider.debugfs.system, "memregion_test")
-    subprocess.run(["insmod", file.path, "raw_calls=1"], check=True)
+    insert(file.path, "raw_calls=1")
 
 
 def test_an_open_file_holds_its_module(system, provider, pyctl):
     for path in MODES | RAW_MODES:
         module = path.parent.name
         with File(path, os.O_RDONLY) as file:
-            assert rmmod(module) != 0, path
+            with pytest.raises(BlockingIOError):
+                remove(module)
             assert references(module) == 1
             ended = pyctl("unload", "--json")
             assert (ended.status, ended.json["ok"]) == (1, False)
@@ -464,11 +461,11 @@ def test_both_modules_can_be_loaded_again_and_again(system, provider, stub, targ
     files = [find_file(system, name).path for name in ("memregion_test", "smccc_cache")]
     for _ in range(15):
         provider.unload()
-        assert rmmod("memregion_test") == 0
+        remove("memregion_test")
         assert not TEST.exists()
         assert not PROVIDER.exists()
-        subprocess.run(["insmod", files[0], "raw_calls=1"], check=True)
-        subprocess.run(["insmod", files[1]], check=True)
+        insert(files[0], "raw_calls=1")
+        insert(files[1])
         assert provider.call(target_range.addr, 4096).completed == 1
         assert provider.debugfs.provider_counters().calls == 1
     assert stub.get("clean_inv_calls") == 15

@@ -18,6 +18,7 @@ import pytest
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import exchange
+from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
 from tests.target.runner import Running, umount
 from tests.target.statuses import Status
@@ -482,7 +483,7 @@ def test_a_module_of_another_build_is_noticed(system, pyctl, unloaded, other_bui
 
 def test_a_module_of_another_version_is_refused(pyctl, target, unloaded, other_build):
     file = other_build("memregion_test", b"0.1.0\0", b"9.9.9\0")
-    subprocess.run(["insmod", file, "raw_calls=1"], check=True)
+    insert(file, "raw_calls=1")
     for via in WAYS:
         assert refused(pyctl(*target, "--via", via, "--json"), "9.9.9")
     for command in ("status", "attributes"):

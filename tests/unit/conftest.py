@@ -13,8 +13,8 @@ import pytest
 from hypothesis import settings
 
 from pyctl.cli.main import main
-from pyctl.target import debugfs
-from tests.unit.fake_machine import FakeModule, Machine
+from pyctl.target import debugfs, kmod
+from tests.unit.fake_machine import FakeModule, Kernel, Machine
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +54,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def module(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> FakeModule:
     fake = FakeModule(machine)
     monkeypatch.setattr(debugfs, "exchange", fake.exchange)
+    return fake
+
+
+@pytest.fixture
+def kernel(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    fake = Kernel(machine)
+    monkeypatch.setattr(kmod, "insert", fake.insert)
+    monkeypatch.setattr(kmod, "remove", fake.remove)
     return fake
 
 

@@ -9,6 +9,7 @@ done by ``FakeModule``.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -241,3 +242,38 @@ class FakeModule:
             text = path.read_text()
             before = int(re.search(r"^calls=(\d+)$", text, re.M)[1])
             path.write_text(text.replace(f"\ncalls={before}\n", f"\ncalls={before + calls}\n"))
+
+
+@dataclass
+class Kernel:
+    """Takes modules and lets them go, as the system calls in ``kmod`` do."""
+
+    machine: Machine
+    failures: dict[str, int] = field(default_factory=dict)
+    """``insert NAME`` or ``remove NAME`` -> the errno that it fails with."""
+    interrupted_by: str = ""
+    """The command whose end a Ctrl-C comes with."""
+    commands: list[str] = field(default_factory=list)
+
+    def insert(self, file: Path, *parameters: str) -> None:
+        self._note("insert", file.stem, *parameters)
+        if file.stem == "smccc_cache":
+            self.machine.load_provider()
+            self.machine.set_info(provider=1)
+        else:
+            self.machine.info["raw_calls"] = int("raw_calls=1" in parameters)
+            self.machine.load_test_module()
+        if self.interrupted_by == f"insert {file.stem}":
+            raise KeyboardInterrupt
+
+    def remove(self, name: str) -> None:
+        self._note("remove", name)
+        if name == "smccc_cache":
+            self.machine.unload_provider()
+        else:
+            self.machine.unload_test_module()
+
+    def _note(self, *words: str) -> None:
+        self.commands.append(" ".join(words))
+        if number := self.failures.get(" ".join(words[:2])):
+            raise OSError(number, os.strerror(number))

@@ -3,39 +3,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from pyctl.target import kmod
 from pyctl.target.build import module_cache
-from tests.unit.fake_machine import Machine
-
-
-class Events:
-    def wait(self, _action: str, _module: str, _timeout_s: float) -> bool:
-        return True
+from tests.unit.fake_machine import Kernel, Machine
 
 
 @pytest.fixture
-def commands(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Commands that would have been run on the real machine."""
-    ran: list[list[str]] = []
-
-    def run(command):
-        ran.append([command[0], Path(command[1]).name, *command[2:]])
-        if command[0] == "insmod" and "memregion" in command[1]:
-            machine.load_test_module()
-        elif command[0] == "insmod":
-            machine.load_provider()
-            machine.set_info(provider=1)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    tools = kmod.Tools(run, Events)
-    monkeypatch.setattr(kmod.load, "__defaults__", (*kmod.load.__defaults__[:-1], tools))
-    monkeypatch.setattr(kmod.unload, "__defaults__", (tools,))
-    return ran
+def commands(kernel: Kernel) -> list[str]:
+    """What the kernel was asked for."""
+    return kernel.commands
 
 
 def test_load_loads_and_reports(pyctl, machine: Machine, commands) -> None:
@@ -45,7 +24,7 @@ def test_load_loads_and_reports(pyctl, machine: Machine, commands) -> None:
     assert ended.status == 0
     assert [m["action"] for m in ended.json["modules"]] == ["loaded", "loaded"]
     assert ended.json["provider"] == {"registered": True, "name": "smccc_cache"}
-    assert commands == [["insmod", "memregion_test.ko"], ["insmod", "smccc_cache.ko"]]
+    assert commands == ["insert memregion_test", "insert smccc_cache"]
 
 
 def test_load_says_what_was_there_already(pyctl, commands) -> None:
@@ -60,11 +39,10 @@ def test_load_takes_modules_and_parameters_from_its_options(
 ) -> None:
     machine.unload_provider()
     machine.unload_test_module()
-    machine.info["raw_calls"] = 1
     (machine.root / "built").rename(tmp_path / "mine")
     ended = pyctl("load", "--provider", "none", "--raw", "--modules", tmp_path / "mine", "--json")
     assert ended.status == 0
-    assert commands == [["insmod", "memregion_test.ko", "raw_calls=1"]]
+    assert commands == ["insert memregion_test raw_calls=1"]
     assert ended.json["modules"][0]["path"] == str(tmp_path / "mine/memregion_test.ko")
 
 
@@ -83,7 +61,7 @@ def test_unload_reports_each_module(pyctl, machine: Machine, commands) -> None:
         ("smccc_cache", "unloaded"),
         ("memregion_test", "unloaded"),
     ]
-    assert commands == [["rmmod", "smccc_cache"], ["rmmod", "memregion_test"]]
+    assert commands == ["remove smccc_cache", "remove memregion_test"]
 
 
 def test_unload_of_nothing_is_no_error(pyctl, machine: Machine, commands) -> None:
