@@ -24,8 +24,6 @@ from pyctl.target.provider import calls_inside
 from pyctl.target.regions import regions
 from pyctl.target.system import System
 
-TIMEOUT_S = 30.0
-"""For what should take a few seconds at most."""
 _OLD, _NEW = b"o", b"n"
 
 
@@ -48,17 +46,25 @@ class Access(Protocol):
     conduit: str
     cpus: list[int]
     """Numbers of the CPUs that are online."""
+    max_threads: int
+    """Of one request to ``invalidate``."""
     pa_bits: int
     target: Range | None
     """Memory that may be cleaned and invalidated."""
 
-    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
-        """Make calls, ``interval_s`` or more apart; x0 to x17 of each."""
+    def calls(
+        self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
+    ) -> list[list[int]]:
+        """Make calls, ``interval_s`` or more apart; x0 to x17 of each.
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+        This and the next two raise TargetLost or OperationFailed where all of it is not
+        done within ``timeout_s``.
+        """
+
+    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
         """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
 
-    def invalidate(self, request: Request) -> Record:
+    def invalidate(self, request: Request, timeout_s: float) -> Record:
         """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
 
     @property
@@ -116,6 +122,7 @@ class ModuleAccess(Access):
             )
         self._debugfs = Debugfs(system)
         self.conduit = info.conduit
+        self.max_threads = info.max_threads
         self.pa_bits = info.pa_bits
         self._line_size = info.dcache_line_size
         self.cpus = online_cpus(system)
@@ -125,23 +132,24 @@ class ModuleAccess(Access):
     def is_virtual(self) -> bool:
         return Stub(self._debugfs.raw_call).is_ours()
 
-    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
-        timeout_s = TIMEOUT_S + len(requests) * interval_s
+    def calls(
+        self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
+    ) -> list[list[int]]:
         with self._naming_stuck_calls():
             return self._debugfs.raw_calls(requests, timeout_s, interval_s)
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
         with self._naming_stuck_calls():
-            return self._debugfs.vectors_changed_by(requests, cpu, TIMEOUT_S)
+            return self._debugfs.vectors_changed_by(requests, cpu, timeout_s)
 
-    def invalidate(self, request: Request) -> Record:
+    def invalidate(self, request: Request, timeout_s: float) -> Record:
         with self._naming_stuck_calls():
-            record, outcome = self._debugfs.invalidate(request, TIMEOUT_S)
+            record, outcome = self._debugfs.invalidate(request, timeout_s)
         if outcome.interrupted:
             raise KeyboardInterrupt
         if outcome.timed_out:
             raise OperationFailed(
-                f"{request.calls} calls of firmware were not done after {TIMEOUT_S:g} s.",
+                f"{request.calls} calls of firmware were not done after {timeout_s:g} s.",
                 "See `pyctl attributes` for the latency that firmware states.",
             )
         return record

@@ -11,6 +11,7 @@ from pyctl.conformance.prober import (
     DRY_RUN,
     PSCI_FEATURES,
     REPEATS,
+    SVE_HINT,
     UNKNOWN_FIDS,
     Prober,
     differing,
@@ -29,7 +30,6 @@ from pyctl.smccc import (
 from pyctl.target.answers import RawRequest
 
 SMC64 = 1 << 30
-SVE_HINT = 1 << 16
 RESERVED_FID_BITS = range(17, 24)
 
 QUESTIONS = (

@@ -30,8 +30,12 @@ from pyctl.target.answers import RawRequest, Record, Request
 PSCI_FEATURES = 0x8400_000A
 """DEN0022: says whether SMCCC_VERSION may be called."""
 DRY_RUN = 1
+SVE_HINT = 1 << 16
+"""The bit of an id by which a caller says that it keeps nothing in the SVE registers."""
 PASSING = (BUSY, RATE_LIMITED)
 """Statuses that ask to try again."""
+ANSWER_S = 30.0
+"""For what should take a few seconds at most; calls that are known to be slow come on top."""
 BACKOFF_S = (*(0.001 * 2**n for n in range(9)), *[0.5] * 8)
 """Waits between tries: short at first, and about five seconds in all."""
 MAX_BYTES = 1 << 20
@@ -40,6 +44,7 @@ WINDOW_S = 1.0
 """After this time without a call a limit per second has nothing left to count."""
 PATIENCE_S = 2.5
 """What the calls of one rule may take, where they are slow or must be far apart."""
+TRIES = 3
 REPEATS = 32
 """Calls where one might differ from another."""
 CALLS_AT_ONCE = 256
@@ -58,6 +63,7 @@ class Prober:
         self.risky = risky
         self.log: list[Call] = []
         self._is_limited = False
+        self._slowest_s = 0.0
 
     # Calls.
 
@@ -71,7 +77,9 @@ class Prober:
             raise Blocked("The kernel knows no conduit, so firmware cannot be called (DISC-1).")
         requests = [self._placed(request) for request in requests]
         filled = [_filled(one, len(self.log) + n) for n, one in enumerate(requests)]
-        answers = self.access.calls(filled, interval_s)
+        operations = sum(_is_operation(request) for request in requests)
+        timeout_s = self._timeout_s(operations) + len(requests) * interval_s
+        answers = self.access.calls(filled, interval_s, timeout_s)
         made = [
             Call(request, sent.x, tuple(x))
             for request, sent, x in zip(requests, filled, answers, strict=True)
@@ -82,6 +90,18 @@ class Prober:
 
     def _placed(self, request: RawRequest) -> RawRequest:
         return request if request.cpu is not None else replace(request, cpu=self.access.cpus[0])
+
+    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+        """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
+        timeout_s = self._timeout_s(sum(map(_is_operation, requests)))
+        return self.access.vectors(requests, cpu, timeout_s)
+
+    def _timeout_s(self, operations: int) -> float:
+        """When firmware counts as stuck: it may do one operation after the other, and each
+        may take what firmware states or what one has taken before.
+        """
+        longest_s = max(self.latency_us / 1e6, self._slowest_s) if operations else 0
+        return ANSWER_S + operations * longest_s
 
     def call(self, fid: int, *x: int) -> Call:
         """Make one call with ``x`` in x1..."""
@@ -128,14 +148,16 @@ class Prober:
         self.access.wait(self.interval_s)
         size = min(target.size, MAX_BYTES)
         request = Request(target.addr, size, "smccc", count, threads, dry_run)
-        record = self.access.invalidate(request)
+        record = self.access.invalidate(request, self._timeout_s(request.calls))
+        self._slowest_s = max(self._slowest_s, record.elapsed.max / 1e9)
         self._is_limited |= record.errno == errno.EAGAIN
         return record
 
     def all_at_once(self) -> tuple[int, Record]:
         """A loop on each CPU at the same time; the number of calls, and what came of them."""
-        threads = len(self.access.cpus)
-        count = self.affordable(CALLS_AT_ONCE)
+        threads = min(len(self.access.cpus), self.access.max_threads)
+        # Firmware may let one CPU in after the other.
+        count = max(1, self.affordable(threads * CALLS_AT_ONCE) // threads)
         return threads * count, self.loop(count, threads)
 
     def rest(self) -> None:
@@ -154,14 +176,17 @@ class Prober:
 
     @property
     def burst_calls(self) -> int:
-        """Calls to make at once: more than the advertised rate allows in a second, if time does."""
+        """Calls to make at once: more than a second's rate where time allows, and at least one."""
         wanted = 2 * self.rate_per_s + 10 if self.rate_per_s else UNSTATED_BURST_CALLS
-        return min(wanted, BURST_CALLS, int(PATIENCE_S / self.call_s))
+        return max(1, min(wanted, BURST_CALLS, int(PATIENCE_S / self.call_s)))
 
     @cached_property
     def call_s(self) -> float:
-        """What one call takes: the worst that firmware advertises, or does when it is tried."""
-        return max(self.latency_us / 1e6, self.loop(1).elapsed.max / 1e9, 1e-6)
+        """What one call takes: the worst that firmware advertises, or what it does when it is
+        tried; the best of a few tries, for a slow moment of the machine says nothing.
+        """
+        tried = self.loop(1 if self.interval_s else TRIES)
+        return max(self.latency_us / 1e6, tried.elapsed.min / 1e9, 1e-6)
 
     def everywhere(self, *requests: RawRequest, times: int = REPEATS) -> list[RawRequest]:
         """The requests on one CPU after the other, each ``times`` or more in all: a rare
@@ -261,6 +286,10 @@ class Prober:
 def differing(calls: Sequence[Call], key: Callable[[Call], object]) -> list[Call]:
     """The first call and the first that differs from it in ``key``; empty if none does."""
     return next(([calls[0], call] for call in calls if key(call) != key(calls[0])), [])
+
+
+def _is_operation(request: RawRequest) -> bool:
+    return request.fid & ~SVE_HINT == CLEAN_INV_MEMREGION
 
 
 def _filled(request: RawRequest, number: int) -> RawRequest:

@@ -114,9 +114,9 @@ def _vectors(prober: Prober) -> Outcome:
     rounds = prober.affordable(VECTOR_ROUNDS)
     for cpu in prober.access.cpus:
         prober.access.wait(prober.interval_s)
-        if changed := prober.access.vectors(kinds * rounds, cpu):
+        if changed := prober.vectors(kinds * rounds, cpu):
             names = ", ".join(f"v{number}" for number in changed)
-            guilty = [kind for kind in kinds if prober.access.vectors([kind] * rounds, cpu)]
+            guilty = [kind for kind in kinds if prober.vectors([kind] * rounds, cpu)]
             calls = ", ".join(sorted({f"0x{kind.fid:08x}" for kind in guilty})) or "a call"
             return failed(f"On CPU {cpu}, {calls} changed {names}.")
     return passed(f"In calls of {len(kinds)} kinds on {prober.cpus_text}.")

@@ -12,6 +12,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pyctl.errors import OperationFailed, TargetLost
 from pyctl.ranges import Range
 from pyctl.target.answers import Elapsed, FirmwareCalls, RawRequest, Record, Request
 
@@ -54,6 +55,7 @@ class FakeFirmware:
     version: int = 0x1_0002
     conduit: str = "hvc"
     cpus: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
+    max_threads: int = 256
     pa_bits: int = 44
     target: Range | None = TARGET
     clean_inv: bool = True
@@ -87,16 +89,27 @@ class FakeFirmware:
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    def calls(self, requests: Sequence[RawRequest], interval_s: float) -> list[list[int]]:
+    @contextlib.contextmanager
+    def within(self, timeout_s: float) -> Iterator[None]:
+        """Give up on what takes longer, as bounded calls do."""
+        deadline = self.now + timeout_s
+        yield
+        if self.now > deadline:
+            raise TargetLost("The call never came back.")
+
+    def calls(
+        self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
+    ) -> list[list[int]]:
         answers: list[list[int]] = []
-        for request in requests:
-            self.now += interval_s if answers else 0
-            answers.append(self.answer(request))
+        with self.within(timeout_s):
+            for request in requests:
+                self.now += interval_s if answers else 0
+                answers.append(self.answer(request))
         return answers
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
+    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
         assert all(request.cpu is None for request in requests)
-        self.calls(requests, 0)
+        self.calls(requests, 0, timeout_s)
         called = OPERATION in {request.fid for request in requests}
         return self.spoils.get(cpu, []) if called else []
 
@@ -141,8 +154,15 @@ class FakeFirmware:
             self.watched.there = self.watched.number
         return SUCCESS
 
-    def invalidate(self, request: Request) -> Record:
+    def invalidate(self, request: Request, timeout_s: float) -> Record:
         """Serve what memregion_test makes of a request ``via=smccc``."""
+        if not (request.count > 0 and 0 < request.threads <= self.max_threads):
+            raise OperationFailed("The file invalidate refused the request: Invalid argument.")
+        with self.within(timeout_s):
+            return self.loop(request)
+
+    def loop(self, request: Request) -> Record:
+        """Make the calls of all threads, one after the other."""
         completed, statuses, times = 0, [], []
         for _ in range(request.threads):
             for _ in range(request.count):

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pyctl.conformance.outcome import FAIL, NOT_RUN, OBSERVED, PASS, RECOMMENDED, REQUIRED
 from pyctl.conformance.run import RULES, Finding, Report
 from pyctl.errors import TargetLost
+from pyctl.ranges import Range
 from pyctl.target.answers import RawRequest
 from tests.unit.fake_firmware import (
     ATTRIBUTES,
@@ -18,6 +21,7 @@ from tests.unit.fake_firmware import (
     FEATURES,
     NOT_SUPPORTED,
     OPERATION,
+    PSCI_FEATURES,
     RATE_LIMITED,
     SVE_HINT,
     TARGET,
@@ -48,12 +52,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "plain": {},
     "one CPU": {"cpus": [0]},
     "CPUs with gaps": {"cpus": [1, 5, 7]},
+    "more CPUs than a request has threads": {"cpus": [*range(8)], "max_threads": 4},
+    "many CPUs, let in one by one": {"cpus": [*range(64)], "duration_us": 500_000},
     "global": {"x1": 1},
     "SMCCC 1.1": {"version": 0x1_0001},
     "SMCCC 1.7": {"version": 0x1_0007},
     "smc": {"conduit": "smc"},
     "a true latency": {"latency_us": 50, "duration_us": 50},
     "a long latency": {"latency_us": 800_000, "duration_us": 700_000},
+    "a latency that no rule has time for": {"latency_us": 2_600_000, "duration_us": 2_500_000},
+    "the longest latency": {"latency_us": 0xFFFF_FFFF, "duration_us": 3_600_000_000},
     "slow, and says nothing": {"duration_us": 300_000},
     "a rate that is not enforced": {"rate": 30},
     "an enforced rate": {"rate": 100, "limit_per_s": 100},
@@ -70,6 +78,59 @@ def test_good_firmware_is_never_accused(name: str) -> None:
     for finding in found.values():
         assert finding.outcome.result != FAIL, (finding.rule.id, finding.outcome.summary)
         assert not finding.outcome.blocked, (finding.rule.id, finding.outcome.summary)
+
+
+STATES = st.fixed_dictionaries(
+    {
+        "version": st.sampled_from([0x1_0001, 0x1_0002, 0x1_0007, 0x7FFF_FFFF]),
+        "cpus": st.sampled_from([[0], [0, 1], [3, 4, 9]]),
+        "max_threads": st.sampled_from([1, 2, 256]),
+        "x1": st.sampled_from([0, 1, MASK]),
+        "latency_us": st.integers(0, 0xFFFF_FFFF),
+        "rate": st.integers(0, 40) | st.integers(0, MASK),
+        "target": st.sampled_from([TARGET, Range(TARGET.addr, TARGET.addr + 64), None]),
+        "is_virtual": st.booleans(),
+        "idle_lines": st.integers(0, 16),
+    }
+)
+"""What firmware may say of itself, and the machine of itself."""
+
+
+@given(STATES, st.floats(0, 1), st.booleans())
+@settings(max_examples=40)
+def test_good_firmware_is_never_accused_whatever_it_states(
+    states: dict[str, Any], share: float, enforced: bool
+) -> None:
+    longest_us = states["latency_us"] or 10_000_000
+    states |= {"duration_us": share * longest_us}
+    states |= {"limit_per_s": states["rate"] if enforced else 0}
+    for finding in findings(FakeFirmware(**states)).values():
+        assert finding.outcome.result != FAIL, (finding.rule.id, finding.outcome.summary)
+
+
+@given(STATES, st.data())
+@settings(max_examples=40)
+def test_whatever_firmware_answers_every_rule_has_its_turn(
+    states: dict[str, Any], data: st.DataObject
+) -> None:
+    answers = data.draw(
+        st.dictionaries(
+            st.sampled_from([VERSION, FEATURES, PSCI_FEATURES, OPERATION, ATTRIBUTES]),
+            st.lists(st.sampled_from([0, -1, -2, -3, -4, -5, -77, 1]) | st.integers(0, MASK)),
+        )
+    )
+    made = dict.fromkeys(answers, 0)
+
+    def answer(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        """The answers in turn, and in between what good firmware says."""
+        if script := answers.get(request.fid):
+            made[request.fid] += 1
+            turn = made[request.fid] % (2 * len(script))
+            if turn < len(script):
+                x[0] = script[turn] & MASK
+                x[1:5] = [value & MASK for value in (*script, *x[1:5])][:4]
+
+    findings(FakeFirmware(tamper=answer, **states), risky=data.draw(st.booleans()))
 
 
 def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
