@@ -144,8 +144,9 @@ def diff(session: Session, old: Path, new: Path) -> None:
         firmware={"old": before["firmware"], "new": after["firmware"]},
         complete=after["complete"],
     )
-    for part in after["firmware"]:
-        was, now = before["firmware"].get(part), after["firmware"][part]
+    known = after["firmware"] or {}
+    for part in known:
+        was, now = (before["firmware"] or {}).get(part), known[part]
         if was != now:
             session.say(f"{part}: {was} -> {now}")
     for change in changes:

@@ -158,10 +158,12 @@ class ModuleAccess(Access):
     def lines(self) -> Iterator[ObservedLines]:
         assert self.target is not None
         addr, line_size = self.target.addr, self._line_size
+        size = ObservedLines.number * line_size
+        if size > self.target.size:
+            raise NotRun("The memory that is safe to target is too small.")
         if not self.is_virtual:
             yield ObservedLines(AliasObserver(self._debugfs, line_size), addr)
             return
-        size = ObservedLines.number * line_size
         with ModelObserver(self._debugfs, addr, size, line_size) as observer:
             yield ObservedLines(observer, addr)
 

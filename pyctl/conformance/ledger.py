@@ -17,7 +17,12 @@ MISSING = "missing"
 
 
 def write(path: Path, ledger: dict[str, Any]) -> None:
-    """Put a ledger where a reader finds the one before it or this one, never half of it."""
+    """Put a ledger where a reader finds the one before it or this one, never half of it.
+
+    Raises UsageError for a path that names no file, OSError where it cannot be written.
+    """
+    if not path.name:
+        raise UsageError("A ledger needs the name of a file.")
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with part.open("w") as file:
@@ -31,20 +36,44 @@ def write(path: Path, ledger: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A ledger, or a saved answer of ``pyctl conformance --json``; UsageError if it is none."""
+    """A ledger, or a saved answer of ``pyctl conformance --json``; UsageError if it is none.
+
+    ``firmware`` is None where a run ended before it could ask.
+    """
     try:
         ledger = json.loads(path.read_bytes())
-        for rule in ledger["rules"]:
-            _ = rule["id"], rule["result"], rule["severity"], rule["evidence"]["summary"]
-        _ = ledger["complete"], ledger["firmware"]
+        # Text that nobody could print, such as half of a surrogate pair, is none of ours.
+        json.dumps(ledger, ensure_ascii=False).encode()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError):
+        ledger = None
+    if not _is_ledger(ledger):
         raise UsageError(
             f"{path} is not a ledger of `pyctl conformance`.",
             "Make one with `pyctl conformance --ledger FILE`.",
-        ) from None
+        )
     return dict(ledger)
+
+
+def _is_ledger(found: Any) -> bool:
+    """Whether everything is there that a comparison looks at, and of its kind."""
+    match found:
+        case {"complete": bool(), "firmware": dict() | None, "rules": [*rules]}:
+            return all(map(_is_rule, rules))
+    return False
+
+
+def _is_rule(found: Any) -> bool:
+    match found:
+        case {
+            "id": str(),
+            "result": str(),
+            "severity": str(),
+            "evidence": {"summary": str()},
+        }:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

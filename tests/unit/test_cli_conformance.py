@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pyctl.conformance import access
 from pyctl.conformance.access import online_cpus
 from pyctl.conformance.ledger import write
+from pyctl.conformance.outcome import NotRun
 from pyctl.conformance.run import RULES
 from pyctl.errors import TargetLost
+from pyctl.ranges import Range
 from pyctl.target import debugfs
 from pyctl.target.answers import RawRequest
 from tests.unit.fake_firmware import ATTRIBUTES, OPERATION, FakeFirmware
@@ -192,6 +196,12 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_before_firmware_is_called
     assert fake.made == []
 
 
+def test_a_ledger_without_a_name_is_2(pyctl, firmware) -> None:
+    fake = firmware()
+    ended = pyctl("conformance", "--ledger", "", "--json")
+    assert (ended.status, ended.json["rules"], fake.made) == (2, [], [])
+
+
 def test_a_ledger_is_replaced_and_never_half_written(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.json"
     write(ledger, {"rules": [1]})
@@ -272,9 +282,62 @@ def test_people_see_what_changed_about_firmware(pyctl, firmware, machine: Machin
     assert "DISC-3    pass -> fail  REGRESSION" in ended.out
 
 
+def test_a_run_that_could_not_begin_is_no_pass_against_itself_or_another(
+    pyctl, firmware, machine: Machine
+) -> None:
+    begun, ended = machine.root / "begun.json", machine.root / "ended.json"
+    machine.set_info(raw_calls=0)
+    begun.write_text(pyctl("conformance", "--json").out)
+    assert json.loads(begun.read_text())["firmware"] is None
+    firmware()
+    pyctl("conformance", "--ledger", ended)
+    for old in (begun, ended):
+        compared = pyctl("conformance", "diff", old, begun, "--json")
+        assert (compared.status, compared.json["firmware"]["new"]) == (1, None)
+    assert pyctl("conformance", "diff", begun, begun).err.count("incomplete") == 2
+    assert pyctl("conformance", "diff", begun, ended).status == 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+RULE = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(["A", "B"]) | JSON,
+        "result": st.sampled_from(["pass", "fail"]) | JSON,
+        "severity": st.just("required") | JSON,
+        "evidence": st.fixed_dictionaries({"summary": st.text() | JSON, "calls": JSON}) | JSON,
+    }
+)
+LEDGER = st.fixed_dictionaries(
+    {
+        "complete": st.booleans() | JSON,
+        "firmware": st.fixed_dictionaries({"conduit": JSON}) | JSON,
+        "rules": st.lists(RULE) | JSON,
+    }
+)
+
+
+@given(LEDGER | JSON, LEDGER | JSON)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_two_files_hold_the_comparison_says_something(
+    pyctl, tmp_path: Path, old: Any, new: Any
+) -> None:
+    for name, known in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(json.dumps(known))
+    assert pyctl("conformance", "diff", tmp_path / "old", tmp_path / "new").status in (0, 1, 2)
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"rules": [{"id": "A"}], "complete": true}', "\x00\xff", '{"rules": 1}'],
+    [
+        *("", "[]", "{}", '{"rules": [{"id": "A"}], "complete": true}', "\x00\xff"),
+        *('{"rules": 1}', "[" * 100_000, '{"rules": [], "complete": true, "firmware": "\\ud800"}'),
+        '{"rules": [], "complete": true, "firmware": {"conduit": "\\ud800"}}',
+    ],
+    ids=lambda text: text[:70] or "nothing",
 )
 def test_a_file_that_is_no_ledger_is_2(pyctl, tmp_path: Path, text: str) -> None:
     (tmp_path / "good").write_text('{"rules": [], "complete": true, "firmware": {}}')
@@ -301,6 +364,14 @@ def test_cpus_online(machine: Machine, text: str | None, cpus: list[int]) -> Non
     if text:
         machine.write("/sys/devices/system/cpu/online", text + "\n")
     assert online_cpus(machine.system) == cpus
+
+
+def test_nothing_beside_the_safe_memory_is_stored_to(machine: Machine) -> None:
+    machine.set_info(raw_calls=1)
+    made = access.ModuleAccess(machine.system, debugfs.Debugfs(machine.system).info())
+    made.target = Range(0x5F00_0000, 0x5F00_0040)
+    with pytest.raises(NotRun, match="too small"), made.lines():
+        pass
 
 
 def test_a_whole_run_through_the_files_of_the_module(pyctl, machine, monkeypatch) -> None:
