@@ -23,6 +23,8 @@ from pyctl.vm.process import need_tool, run
 
 SUITE = "trixie"
 SUITES = (SUITE, f"{SUITE}-updates", f"{SUITE}-backports")
+OLD_SUITES = ("bookworm",)
+"""Where the kernels are that have left the board's suites."""
 BOARD_ARCH = "arm64"
 _APT_CONFIG_DIR = Path("/etc/apt")
 _DEFAULT_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -36,10 +38,10 @@ class Mirror:
     uri: str
     keyring: str | None
 
-    def sources(self) -> str:
-        """A one-line-style sources list for the board's suites."""
+    def sources(self, suites: Sequence[str] = SUITES) -> str:
+        """A one-line-style sources list for these suites."""
         signed = f"[signed-by={self.keyring}] " if self.keyring else ""
-        return "".join(f"deb {signed}{self.uri} {suite} main\n" for suite in SUITES)
+        return "".join(f"deb {signed}{self.uri} {suite} main\n" for suite in suites)
 
 
 @functools.cache
@@ -92,13 +94,14 @@ def _signed_by(uri: str) -> str | None:
 
 
 class Apt:
-    """A private apt state for the board's suites."""
+    """A private apt state for some suites; only the board's own can be a root's."""
 
-    def __init__(self, cache: Cache, mirror: Mirror) -> None:
+    def __init__(self, cache: Cache, mirror: Mirror, suites: Sequence[str] = SUITES) -> None:
         self.cache = cache
         self.mirror = mirror
+        self.suites = suites
         self.host_arch = host_arch()
-        self.top = cache.root / "apt" / digest(mirror.uri, mirror.keyring, SUITES)
+        self.top = cache.root / "apt" / digest(mirror.uri, mirror.keyring, suites)
         self._updated = False
 
     def _options(self) -> list[str]:
@@ -122,7 +125,7 @@ class Apt:
             return
         for sub in ("lists/partial", "cache/archives/partial"):
             (self.top / sub).mkdir(parents=True, exist_ok=True)
-        (self.top / "sources.list").write_text(self.mirror.sources())
+        (self.top / "sources.list").write_text(self.mirror.sources(self.suites))
         with self.cache.lock("apt"):
             self.cache.say("fetching Debian package lists ...")
             # 'update' succeeds with a warning when a mirror cannot be reached.

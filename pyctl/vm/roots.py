@@ -20,7 +20,7 @@ from typing import Any
 
 from pyctl.cache import Cache, Entry, digest, file_digest
 from pyctl.errors import NotReady, UsageError
-from pyctl.vm.debian import BOARD_ARCH, SUITE, Apt, host_arch, host_mirror
+from pyctl.vm.debian import BOARD_ARCH, OLD_SUITES, SUITE, Apt, host_arch, host_mirror
 from pyctl.vm.process import need_tool, run
 
 DEFAULT_FLAVOUR = "cloud-arm64"
@@ -282,31 +282,26 @@ class Roots:
         )
 
     def _make_kernel(self, work: Path, version: str, flavour: str) -> dict[str, Any]:
-        names = set(self.apt.names(rf"^linux-(headers|binary|image)-[0-9][^-]*-{flavour}$"))
-        releases = sorted(
-            (
-                release
-                for name in names
-                if name.startswith("linux-headers-")
-                and (release := name.removeprefix("linux-headers-")).endswith("-" + flavour)
-                and matches_version(release, version)
-                and {f"linux-binary-{release}", f"linux-image-{release}"} & names
-            ),
-            key=release_order,
-        )
-        if not releases:
+        for apt in (self.apt, Apt(self.cache, self.apt.mirror, OLD_SUITES)):
+            names = apt.names(rf"^linux-(headers|binary|image)-[0-9][^-]*(-[0-9]+)?-{flavour}$")
+            if releases := _releases(set(names), version, flavour):
+                break
+        else:
             raise UsageError(
                 f"Debian has no kernel {version or ''} of flavour {flavour} for this board",
                 "see 'apt-cache search linux-headers' on a Debian 13 system with backports",
             )
         release = releases[-1]
         binary = f"linux-binary-{release}"
-        debs = self.apt.download(
+        build = release.removesuffix("-" + flavour)
+        # One package served all builds of a version before Linux 6.12.
+        kbuild = apt.names(rf"^linux-kbuild-({re.escape(build)}|{'.'.join(build.split('.')[:2])})$")
+        debs = apt.download(
             [
                 binary if binary in names else f"linux-image-{release}",
                 f"linux-headers-{release}",
-                f"linux-headers-{release.removesuffix('-' + flavour)}-common",
-                f"linux-kbuild-{release.removesuffix('-' + flavour)}:{self.apt.host_arch}",
+                f"linux-headers-{build}-common",
+                f"{kbuild[0]}:{apt.host_arch}",
             ],
             work / "debs",
         )
@@ -347,9 +342,25 @@ def parse_kernel_spec(spec: str | None) -> tuple[str, str]:
     )
 
 
+def _releases(packages: set[str], version: str, flavour: str) -> list[str]:
+    """The releases that can be run and built for, in ascending order, of package names."""
+    return sorted(
+        (
+            release
+            for name in packages
+            if name.startswith("linux-headers-")
+            and (release := name.removeprefix("linux-headers-")).endswith("-" + flavour)
+            and matches_version(release, version)
+            and {f"linux-binary-{release}", f"linux-image-{release}"} & packages
+        ),
+        key=release_order,
+    )
+
+
 def release_order(release: str) -> tuple[int, ...]:
-    """A sort key for kernel releases."""
-    return tuple(int(n) for n in re.findall(r"\d+", release.split("-")[0]))
+    """A sort key for kernel releases, of all that comes before the flavour."""
+    before, *_ = re.split(r"-(?=[a-z])", release)
+    return tuple(int(n) for n in re.findall(r"\d+", before))
 
 
 def matches_version(release: str, prefix: str) -> bool:

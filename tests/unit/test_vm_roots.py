@@ -51,6 +51,8 @@ def test_a_version_prefix_matches_whole_components(release, prefix, matches):
 
 def test_releases_are_ordered_as_numbers():
     assert release_order("7.2.12+deb13-arm64") > release_order("7.2.9+deb13-arm64")
+    # Debian 12 counts its builds behind the version.
+    assert release_order("6.1.0-50-cloud-arm64") > release_order("6.1.0-9-cloud-arm64")
 
 
 def test_a_kernel_path_needs_an_image_and_its_build_tree(tmp_path):

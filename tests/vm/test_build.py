@@ -20,6 +20,8 @@ TOP = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("kernel", "names"),
     [
+        # The kernel of Debian 12, the oldest that Debian still has.
+        ("6.1", {"memregion_test"}),
         # Debian's stable kernel, which has no framework and so no place for a provider.
         ("6.12", {"memregion_test"}),
         ("cloud-arm64", {"memregion_test", "smccc_cache"}),
