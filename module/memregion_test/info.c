@@ -6,31 +6,11 @@
 #include "config_check.h"
 
 #include <linux/debugfs.h>
-#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 
-#include <asm/cpufeature.h>
-#include <asm/sysreg.h>
-
 #include "memregion_test.h"
 #include "module_version.h"
-
-/* What the CPUs implement; the kernel may be configured for less. */
-unsigned int physical_address_bits(void)
-{
-	u64 mmfr0 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR0_EL1);
-	unsigned int parange =
-		cpuid_feature_extract_unsigned_field(mmfr0, ID_AA64MMFR0_EL1_PARANGE_SHIFT);
-
-	return id_aa64mmfr0_parange_to_phys_shift(parange);
-}
-
-/* The first address that no CPU here has, or that no page table entry can hold. */
-u64 physical_address_end(void)
-{
-	return BIT_ULL(min_t(unsigned int, physical_address_bits(), PHYS_MASK_SHIFT));
-}
 
 static int info_show(struct seq_file *m, void *unused)
 {

@@ -7,10 +7,10 @@
  *
  * Two mappings of one page with different attributes cost the page its coherency,
  * which is what is to be looked at here. That is sound only where no third mapping is
- * hurt by it, so memory that the kernel maps or a driver owns is refused; what is left
- * is memory that was kept away from the kernel (reserved-memory with no-map, or a
- * window that nobody has taken). Even there nothing stands between a wrong address and
- * an abort; therefore the files exist only if the module was loaded with raw_calls=1.
+ * hurt by it, so memory that the kernel maps or a driver owns is refused (mapping.c);
+ * what is left is memory that was kept away from the kernel (reserved-memory with
+ * no-map, or a window that nobody has taken). Firmware may keep its own things there;
+ * therefore the files exist only if the module was loaded with raw_calls=1.
  *
  * No line is cleaned or invalidated: that is left to the call under test. A mapping
  * lives as long as one read or write, so that a prefetch through the cacheable one
@@ -18,12 +18,10 @@
  */
 #include "config_check.h"
 
-#include <linux/array_size.h>
 #include <linux/debugfs.h>
+#include <linux/err.h>
 #include <linux/io.h>
-#include <linux/ioport.h>
 #include <linux/minmax.h>
-#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sizes.h>
 #include <linux/uaccess.h>
@@ -33,45 +31,6 @@
 #include "memregion_test.h"
 
 #define MAX_ACCESS_BYTES	((size_t)SZ_64K)	/* of one read or write */
-
-/*
- * Memory that was there at boot, or that a table describes as memory. Registers, and
- * addresses where nothing answers, would end in an abort and not in an error.
- */
-static bool is_memory(u64 addr, u64 size)
-{
-	static const unsigned long descs[] = {
-		IORES_DESC_SOFT_RESERVED, IORES_DESC_PERSISTENT_MEMORY, IORES_DESC_CXL,
-	};
-	unsigned int i;
-
-	if (pfn_valid(PHYS_PFN(addr)) && pfn_valid(PHYS_PFN(addr + size - 1)))
-		return region_intersects(addr, size, IORESOURCE_MEM,
-					 IORES_DESC_NONE) == REGION_INTERSECTS;
-	for (i = 0; i < ARRAY_SIZE(descs); i++) {
-		if (region_intersects(addr, size, IORESOURCE_MEM,
-				      descs[i]) == REGION_INTERSECTS)
-			return true;
-	}
-	return false;
-}
-
-static int check_range(u64 addr, u64 size)
-{
-	if (addr + size > physical_address_end())
-		return -EINVAL;
-	if (!is_memory(addr, size))
-		return -ENXIO;
-	/* System RAM is in the linear map, and the kernel owns its bytes. */
-	if (region_intersects(addr, size, IORESOURCE_SYSTEM_RAM,
-			      IORES_DESC_NONE) != REGION_DISJOINT)
-		return -EPERM;
-	/* A driver owns it. */
-	if (region_intersects(addr, size, IORESOURCE_MEM | IORESOURCE_BUSY,
-			      IORES_DESC_NONE) != REGION_DISJOINT)
-		return -EBUSY;
-	return 0;
-}
 
 /**
  * map_range() - map what one read or write is about
@@ -84,16 +43,8 @@ static int check_range(u64 addr, u64 size)
 static void *map_range(const struct file *file, loff_t addr, size_t size)
 {
 	unsigned long flags = (unsigned long)file_inode(file)->i_private;
-	void *mapping;
-	int ret;
 
-	if (addr < 0)
-		return ERR_PTR(-EINVAL);
-	ret = check_range(addr, size);
-	if (ret)
-		return ERR_PTR(ret);
-	mapping = memremap(addr, size, flags);
-	return mapping ?: ERR_PTR(-ENOMEM);
+	return addr < 0 ? ERR_PTR(-EINVAL) : map_free_memory(addr, size, flags);
 }
 
 /*

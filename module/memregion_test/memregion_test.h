@@ -8,6 +8,8 @@
  *   invalidate.c the request "invalidate": its words, its result block
  *   run.c        the loop: threads, timing samples, how it stops
  *   via_*.c      the three ways to clean and invalidate a range
+ *   cpu.c        what the CPUs are: line size, address width
+ *   mapping.c    what memory may be mapped; nobody else maps any
  *   info.c       what this kernel and this firmware are
  *   raw.c        the request "smccc": any call, only if the module was told so
  *   memory.c     bytes of physical memory, cached or not, only if so told as well
@@ -170,16 +172,23 @@ extern const struct invalidate_way via_va;
 
 bool framework_present(void);
 bool provider_registered(void);
+
+/* --- cpu.c ----------------------------------------------------------------- */
+
 unsigned long dcache_line_bytes(void);
-
-/* --- info.c ---------------------------------------------------------------- */
-
-void info_create_files(struct dentry *dir);
 unsigned int physical_address_bits(void);
 u64 physical_address_end(void);
 
-/* --- raw.c, memory.c, main.c ----------------------------------------------- */
+/* --- mapping.c ------------------------------------------------------------- */
 
+bool is_addressable(u64 addr, u64 size);
+bool is_partly_ram(u64 addr, u64 size);
+void *map_memory(u64 addr, u64 size);
+void *map_free_memory(u64 addr, u64 size, unsigned long flags);
+
+/* --- info.c, raw.c, memory.c, main.c --------------------------------------- */
+
+void info_create_files(struct dentry *dir);
 extern const struct request_type raw_type;
 void memory_create_files(struct dentry *dir);
 extern bool raw_calls;

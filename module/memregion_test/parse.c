@@ -7,11 +7,11 @@
  */
 #include "config_check.h"
 
-#include <linux/hex.h>
 #include <linux/kernel.h>
 #include <linux/overflow.h>
 #include <linux/string.h>
 
+#include "kernel_compat.h"
 #include "memregion_test.h"
 
 /**

@@ -10,35 +10,20 @@
 #include "config_check.h"
 
 #include <linux/align.h>
+#include <linux/err.h>
 #include <linux/io.h>
-#include <linux/ioport.h>
 #include <linux/ktime.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
-#include <linux/overflow.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
 
-#include <asm/asm-extable.h>
 #include <asm/barrier.h>
-#include <asm/cpufeature.h>
-#include <asm/sysreg.h>
 
+#include "kernel_compat.h"
 #include "memregion_test.h"
 
 #define PIECE_BYTES		SZ_2M
-#define CTR_DMINLINE_SHIFT	16
-
-/*
- * The smallest line of any CPU's data or unified cache. Arm DDI 0487, CTR_EL0: bits
- * 19:16 hold the binary logarithm of its number of words.
- */
-unsigned long dcache_line_bytes(void)
-{
-	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
-
-	return sizeof(u32) << cpuid_feature_extract_unsigned_field(ctr, CTR_DMINLINE_SHIFT);
-}
 
 /*
  * A line that faults, because the kernel has unmapped or unplugged its memory, is
@@ -65,50 +50,32 @@ static int clean_inv_lines(unsigned long start, unsigned long end, unsigned long
 	return 0;
 }
 
-/* memremap() warns in the log about a mix of System RAM and anything else. */
-static bool partly_ram(u64 addr, u64 size)
-{
-	return region_intersects(addr, size, IORESOURCE_SYSTEM_RAM,
-				 IORES_DESC_NONE) == REGION_MIXED;
-}
-
 /* Up to the next multiple of PIECE_BYTES; where RAM ends or begins, page by page. */
 static u64 piece_size(u64 addr, u64 end)
 {
 	u64 size = min(end, ALIGN_DOWN(addr, PIECE_BYTES) + PIECE_BYTES) - addr;
 
-	if (partly_ram(addr, size))
+	if (is_partly_ram(addr, size))
 		size = min(end, ALIGN_DOWN(addr, PAGE_SIZE) + PAGE_SIZE) - addr;
 	return size;
-}
-
-/*
- * Refused is RAM that ends within a page, for no mapping suits both halves, and what
- * no resource claims: nothing may answer there, and that is an abort, not an error.
- */
-static int map_piece(u64 addr, u64 size, void **mapping)
-{
-	if (partly_ram(addr, size) ||
-	    region_intersects(addr, size, IORESOURCE_MEM, IORES_DESC_NONE) == REGION_DISJOINT)
-		return -ENXIO;
-	*mapping = memremap(addr, size, MEMREMAP_WB);
-	return *mapping ? 0 : -ENXIO;
 }
 
 /* Policy is the caller's business, but what cannot be mapped is refused here. */
 static int va_prepare(struct run *run)
 {
 	const struct invalidate_request *request = run->request;
-	u64 end;
+	void *mapping;
 
-	if (!request->size || check_add_overflow(request->addr, request->size, &end))
-		return -EINVAL;
-	if (end > physical_address_end())
+	if (!is_addressable(request->addr, request->size))
 		return -EINVAL;
 	run->line_size = dcache_line_bytes();
-	if (piece_size(request->addr, end) < request->size)
+	if (piece_size(request->addr, request->addr + request->size) < request->size)
 		return 0;
-	return map_piece(request->addr, request->size, &run->mapping);
+	mapping = map_memory(request->addr, request->size);
+	if (IS_ERR(mapping))
+		return PTR_ERR(mapping);
+	run->mapping = mapping;
+	return 0;
 }
 
 static int clean_inv_timed(const struct run *run, void *mapping, u64 size, u64 *ns)
@@ -133,9 +100,9 @@ static int clean_inv_pieces(const struct run *run, u64 *ns)
 
 		if (run_should_stop(run))
 			return -EINTR;
-		ret = map_piece(addr, size, &mapping);
-		if (ret)
-			return ret;
+		mapping = map_memory(addr, size);
+		if (IS_ERR(mapping))
+			return PTR_ERR(mapping);
 		ret = clean_inv_timed(run, mapping, size, ns);
 		memunmap(mapping);
 		if (ret)

@@ -46,8 +46,8 @@ _MEANING = {
         "The kernel log (`dmesg`) and `--via smccc` show which.",
     ),
     errno.ENXIO: (
-        "The module cannot map this range.",
-        "Choose memory that `pyctl regions` lists.",
+        "Nothing says of all of this range that it is memory, so the module does not map it.",
+        "Choose memory that `pyctl regions` lists; registers are never mapped.",
     ),
     errno.EFAULT: (
         "The kernel has no access to part of this range.",

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels that the modules are built for: Linux 5.15 and
+ * newer. The one place that knows. Everything else is written for the newest kernel;
+ * what an older one lacks gets that kernel's name for it here, with the kernel that
+ * it is for. Asked for is the thing itself and not a version, because distributions
+ * backport.
+ *
+ * What is new in both modules' kernels as a whole (the framework of Linux 6.19) is no
+ * matter of names, and is asked for by its CONFIG where it is used.
+ */
+#ifndef KERNEL_COMPAT_H
+#define KERNEL_COMPAT_H
+
+/* Linux 6.1 and older: hex_to_bin() is declared in kernel.h. */
+#if __has_include("linux/hex.h")
+#include <linux/hex.h>
+#else
+#include <linux/kernel.h>
+#endif
+
+/* Linux 5.15: exception tables for inline assembly come with uaccess.h. */
+#if __has_include("asm/asm-extable.h")
+#include <asm/asm-extable.h>
+#else
+#include <linux/uaccess.h>
+#endif
+
+/*
+ * Linux 6.1: only the general form, which also says where an error code and a zero
+ * go; wzr is nowhere. Linux 5.15: one kind of entry for every fault.
+ */
+#ifndef _ASM_EXTABLE_KACCESS
+#ifdef _ASM_EXTABLE_KACCESS_ERR_ZERO
+#define _ASM_EXTABLE_KACCESS(insn, fixup) \
+	_ASM_EXTABLE_KACCESS_ERR_ZERO(insn, fixup, wzr, wzr)
+#else
+#define _ASM_EXTABLE_KACCESS(insn, fixup) _ASM_EXTABLE(insn, fixup)
+#endif
+#endif
+
+/* Linux 5.15: fields of ID registers are named without the exception level. */
+#include <asm/sysreg.h>
+#ifndef ID_AA64MMFR0_EL1_PARANGE_SHIFT
+#define ID_AA64MMFR0_EL1_PARANGE_SHIFT ID_AA64MMFR0_PARANGE_SHIFT
+#endif
+
+#endif /* KERNEL_COMPAT_H */
