@@ -122,7 +122,7 @@ static void raw_run(void *data)
 {
 	struct raw_record *record = data;
 
-	if (signal_pending(current)) {
+	if (task_sigpending(current)) {
 		record->error = -EINTR;
 	} else if (record->cpu == ANY_CPU) {
 		record->error = raw_call(record);

@@ -5,12 +5,17 @@
  *
  * A signal to the writer ends the work between two calls. No thread outlives the
  * write that started it.
+ *
+ * What counts is a signal, task_sigpending(): signal_pending() is also true for a task
+ * that is to leave the kernel for a moment, for a livepatch or for its task work, and
+ * that is no reason to give a measurement up.
  */
 #include "config_check.h"
 
 #include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/math.h>
 #include <linux/minmax.h>
@@ -20,6 +25,8 @@
 #include <linux/string.h>
 
 #include "memregion_test.h"
+
+#define SIGNAL_POLL_MS	10
 
 /**
  * struct team - the threads of one request
@@ -52,7 +59,7 @@ struct worker {
 /* In a thread no signal is ever pending; there it is the writer who says stop. */
 bool run_should_stop(const struct run *run)
 {
-	return READ_ONCE(run->stop) || signal_pending(current);
+	return READ_ONCE(run->stop) || task_sigpending(current);
 }
 
 static void tally_call(const struct run *run, struct invalidate_tally *tally, int ret,
@@ -150,6 +157,23 @@ static void end_threads(struct worker *workers, u32 nr_workers)
 	}
 }
 
+/*
+ * True once all threads are done, false if a signal came first. Whatever else wakes an
+ * interruptible sleep goes on doing so until we are back in user space: from then on
+ * we look for signals now and then, and sleep so that only a fatal one wakes us.
+ */
+static bool wait_for_threads(struct team *team)
+{
+	unsigned long poll = msecs_to_jiffies(SIGNAL_POLL_MS);
+	long left = wait_for_completion_interruptible(&team->done);
+
+	if (!left)
+		return true;
+	while (left <= 0 && !task_sigpending(current))
+		left = wait_for_completion_killable_timeout(&team->done, poll);
+	return left > 0;
+}
+
 static int work_in_threads(struct team *team, struct worker *workers, u32 nr_workers)
 {
 	int ret;
@@ -161,7 +185,7 @@ static int work_in_threads(struct team *team, struct worker *workers, u32 nr_wor
 
 	for (i = 0; i < nr_workers; i++)
 		wake_up_process(workers[i].task);
-	if (wait_for_completion_interruptible(&team->done)) {
+	if (!wait_for_threads(team)) {
 		WRITE_ONCE(team->run->stop, true);
 		/*
 		 * Not left to kthread_stop(): a thread that has not run yet when it
@@ -292,6 +316,10 @@ void run_invalidate(const struct invalidate_request *request,
 	u64 *samples;
 	int ret;
 
+	/* Of many requests in one write, a signal ends all: preparing calls firmware, too. */
+	ret = -EINTR;
+	if (run_should_stop(&run))
+		goto fail;
 	ret = request->way->prepare(&run);
 	if (ret)
 		goto fail;

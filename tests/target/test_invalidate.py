@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
 from tests.target.runner import Running, umount
 from tests.target.statuses import Status
+from tests.target.task_work import Poll
 
 INVALIDATE = Path("/sys/kernel/debug/memregion_test/invalidate")
 CACHED = INVALIDATE.with_name("memory_cached")
@@ -152,6 +154,22 @@ def test_by_va_the_range_is_checked_and_firmware_left_alone(provider, stub, targ
     assert nothing_was_sent(stub)
 
 
+def test_by_va_registers_are_not_taken_for_memory(pyctl, provider, stub):
+    """A cacheable mapping of them would let the CPU read from a device as it likes."""
+    text = Path("/proc/iomem").read_text()
+    for name in ("pl011", "PCI ECAM"):
+        [line, *_] = [line for line in text.splitlines() if name in line]
+        addr = int(line.strip().split("-")[0], 16)
+        assert provider.call(addr, 4096, via="va").errno == errno.ENXIO, name
+        # Long enough to be mapped piece by piece, or not a whole page.
+        assert provider.call(addr, 0x40_0000, via="va").errno == errno.ENXIO, name
+        assert provider.call(addr + 64, 64, via="va").errno == errno.ENXIO, name
+    ended = pyctl("invalidate", "--addr", hex(addr), "--size", "4K", "--force", "--via", "va")
+    assert ended.status == 1
+    assert "ENXIO: Nothing says of all of this range that it is memory" in ended.message
+    assert nothing_was_sent(stub)
+
+
 @pytest.mark.parametrize("via", WAYS)
 def test_no_byte_changes(provider, target_range, via):
     """Clean and invalidate keeps what was written, in the range and around it."""
@@ -183,6 +201,37 @@ def test_a_signal_stops_between_two_calls(provider, stub, target_range, wait_unt
     assert 5 <= record.completed < 1000
     assert record.completed == stub.get("clean_inv_calls"), "no call is cut in two"
     assert record.elapsed.min > 0
+
+
+def test_a_killed_writer_asks_firmware_nothing_more(provider, stub, target_range, wait_until):
+    """The other requests of the same write end as well, before they are prepared."""
+    stub.set(parse_setting("duration_us=20000"))
+    text = Request(target_range.addr, SIZE, "smccc", 10000).text()
+    process = Running(lambda: len(exchange(INVALIDATE, text.encode() * 20)) and 0)
+    wait_until(lambda: stub.get("clean_inv_calls") > 3, "the work began")
+    process.kill(signal.SIGKILL)
+    assert process.wait().status == -signal.SIGKILL
+    assert stub.get("attributes_calls") == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_task_work_is_no_signal(provider, stub, target_range, wait_until, threads):
+    """Nor is a livepatch that waits for the task: both only want it in user space soon."""
+    stub.set(parse_setting("duration_us=20000"))
+    text = Request(target_range.addr, SIZE, "smccc", 20, threads).text()
+    poll = Poll()
+
+    def fire():
+        wait_until(lambda: stub.get("clean_inv_calls") > 1, "the work began")
+        poll.fire()
+
+    other = threading.Thread(target=fire)
+    other.start()
+    record = Record.parse(Fields("invalidate", exchange(INVALIDATE, text.encode()).decode()))
+    other.join()
+    poll.close()
+    assert (record.errno, record.interrupted) == (0, False)
+    assert record.completed == stub.get("clean_inv_calls") == 20 * threads
 
 
 # -- through pyctl: success ----
