@@ -156,8 +156,11 @@ class Stub:
         self._identified_call(SET, f"set key {key:#x}", key, index, value)
 
     def reset(self, records_only: bool = False) -> None:
-        """Zero counters and log; unless ``records_only``, also empty the queue and go back
-        to the settings of the boot configuration."""
+        """Zero counters and log.
+
+        Unless ``records_only``, also empty the queue and go back to the settings of the
+        boot configuration.
+        """
         self._identified_call(RESET, "reset", int(records_only))
 
     def queue(self, status: int, repeat: int = 1) -> int:
@@ -180,17 +183,19 @@ class Stub:
         return entries
 
     def start_model(self, base: int, size: int, line_size: int) -> None:
-        """Model a cache of ``line_size`` (16 to 4096, a power of two) over a window of the
-        target range, of at most MODEL_WINDOW_LIMIT; all of it is clean then.
+        """Model a cache over a window of the target range; all of it is clean then.
 
+        ``line_size`` is 16 to 4096, a power of two; ``size`` at most MODEL_WINDOW_LIMIT.
         A model that was running ends.
         """
         what = f"model a cache at 0x{base:x} + 0x{size:x} with lines of {line_size}"
         self._identified_call(MODEL, what, base, size, line_size)
 
     def copy_media(self, addr: int, size: int, buffer: int, to_media: bool) -> None:
-        """Let a device move up to MEDIA_BYTES_PER_COPY between the memory behind the window and
-        a buffer elsewhere in the target range."""
+        """Let a device move bytes between the memory behind the window and a buffer.
+
+        The buffer lies elsewhere in the target range; ``size`` is at most MEDIA_BYTES_PER_COPY.
+        """
         what = f"copy 0x{size:x} bytes of media at 0x{addr:x}"
         self._identified_call(MEDIA_COPY, what, addr, size, buffer, int(to_media))
 

@@ -401,8 +401,11 @@ def _qualifier(kind: FaultKind, text: str) -> tuple[str, int | tuple[str, ...]]:
 
 
 def parse_faults(text: str) -> tuple[Fault, ...]:
-    """A script; UsageError for the first fault that makes no sense, for two that
-    contradict each other, and for more than SLOTS."""
+    """The faults of a script.
+
+    Raises UsageError for the first fault that makes no sense, for two that contradict
+    each other, and for more than SLOTS.
+    """
     faults = tuple(parse_fault(part) for part in text.split(","))
     check(faults)
     return faults
@@ -430,8 +433,13 @@ def script_words(faults: Sequence[Fault]) -> list[Word]:
 
 
 def commit_word(fill: int, empty: int) -> Word:
+    """The write that puts what was staged for some slots into force, and empties others.
+
+    Both are masks of slots.
+    """
     return KEY_COMMIT, 0, fill | empty << 32
 
 
 def slot_mask(slots: Iterable[int]) -> int:
+    """The mask of slots that has a bit for each of these numbers."""
     return sum(1 << slot for slot in set(slots))

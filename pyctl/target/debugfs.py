@@ -155,10 +155,10 @@ class Debugfs:
     def vectors_changed_by(
         self, requests: Sequence[RawRequest], cpu: int, timeout_s: float
     ) -> list[int]:
-        """Make raw SMCCC calls from ``cpu``, and give the numbers of the SIMD registers that are
-        not what they were; raises what ``raw_calls`` raises.
+        """The numbers of the SIMD registers that raw SMCCC calls from ``cpu`` change.
 
-        The calls must name no CPU: another thread would make them, with registers of its own.
+        Raises what ``raw_calls`` raises. The calls must name no CPU: another thread would
+        make them, with registers of its own.
         """
         path = self._path(TEST_MODULE, "smccc")
         data = "".join(request.text() for request in requests).encode()

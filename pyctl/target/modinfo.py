@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Module files and loaded modules: which build is it, and is it the one that we mean?
+"""Module files and loaded modules: which build each is, and whether it is the one we mean.
 
 The kernel shows the source checksum of a loaded module; the file has the same
 one in its .modinfo section, so a stale module is noticed before anybody

@@ -55,8 +55,10 @@ def _program() -> bytes:
 
 
 def changed_by_write(fd: int, data: bytes) -> tuple[int, list[int]]:
-    """Write ``data`` with v0 to v31 filled; gives what write() returned (a negative errno if it
-    failed) and the numbers of the registers that are not what they were.
+    """Write ``data`` with v0 to v31 filled, and look at them again.
+
+    Gives what write() returned (a negative errno if it failed), and the numbers of the
+    registers that are not what they were.
     """
     code = mmap.mmap(-1, mmap.PAGESIZE)
     code.write(_program())

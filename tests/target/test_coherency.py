@@ -182,8 +182,10 @@ def test_failing_call_is_an_error_of_its_case(coherency, stub):
 @pytest.mark.board(cpus=4)
 @pytest.mark.parametrize("attempt", range(3))
 def test_request_that_rides_on_an_older_operation_is_stale(coherency, stub, attempt):
-    """Firmware that merges a call with the one that is inside: the RFC's mistake, below the
-    kernel. Our provider lets nobody in while it waits, so the kernel's callers are safe."""
+    """Firmware merges a call with the one that is inside: the RFC's mistake, below the kernel.
+
+    Our provider lets nobody in while it waits, so the kernel's callers are safe.
+    """
     arm(stub, "skip_queued")
     names, seen = verdicts(coherency())
     assert names == {"under-flush race via smccc"}

@@ -190,8 +190,10 @@ def is_blocked_in_write(process):
 def test_a_signal_does_not_cut_a_request_short(
     provider, stub, target_range, in_background, wait_until, two_cpus
 ):
-    """Neither in the queue for firmware nor between its tries: a caller that got no answer
-    would take its range for invalidated, or never ask again."""
+    """Neither in the queue for firmware nor between its tries.
+
+    A caller that got no answer would take its range for invalidated, or never ask again.
+    """
     provider.load("duration_us=300000", f"latency_us={DELAY_CAP_US}")
     stub.queue(Status.SUCCESS)
     stub.queue(Status.BUSY, 2)
@@ -369,8 +371,11 @@ def assert_gaps(gaps, delay_us):
 
 @pytest.mark.timing
 def test_no_delay_is_longer_than_it_should_be(provider, stub, target_range):
-    """A busy machine makes a sleep longer, but not every one of them, and none shorter that is
-    not counted in ticks: a sleep that is doubled, or one LONG_US after the other."""
+    """Some sleep is short although a busy machine makes many longer.
+
+    It makes none shorter that is not counted in ticks: a sleep that is doubled, or one
+    LONG_US after the other.
+    """
     within_us, _ = all_gaps_us(provider, stub, target_range, SHORT_US)
     assert min(within_us) < 1.6 * SHORT_US
     _, between_requests_us = all_gaps_us(provider, stub, target_range, LONG_US)
