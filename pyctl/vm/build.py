@@ -28,6 +28,7 @@ AGENT_FILES = (
     "pyctl/vm/__init__.py",
     "pyctl/vm/agent.py",
     "pyctl/vm/channel.py",
+    "pyctl/vm/command.py",
 )
 # The agent waits for what another CPU can do meanwhile. It does without Python's
 # site packages, until it is to import something from there.

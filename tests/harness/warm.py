@@ -9,7 +9,7 @@ of them in a fork, with nothing left to import or to collect.
 
 import pytest
 
-from pyctl.vm import agent
+from pyctl.vm.command import FORKED
 
 
 class Warm:
@@ -21,7 +21,7 @@ class Warm:
 
     def pytest_runtestloop(self, session):
         self.items = {item.nodeid: item for item in session.items}
-        agent.FORKED["pytest-item"] = self.run_item
+        FORKED["pytest-item"] = self.run_item
         self.serve()
 
     def run_item(self, arguments):
