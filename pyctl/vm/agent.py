@@ -129,7 +129,7 @@ class Agent:
         if self.command is not None:
             self.command.pending += data
             self.command.input_ended |= not data
-            self.command.feed()
+            self.feed(self.command)
 
     def signal(self, _request: int, data: bytes) -> None:
         if self.command is not None:
@@ -198,6 +198,12 @@ class Agent:
 
     # -- the running command -----------------------------------------------
 
+    def feed(self, command: Command) -> None:
+        """Pass input on, and let the host send as much again."""
+        if taken := command.feed():
+            more = command.stdin is not None
+            self.send(Frame.TAKEN, command.request, {"bytes": taken, "more": more})
+
     def output(self, fd: int) -> None:
         """Pass on what the command printed."""
         command = self.command
@@ -262,7 +268,7 @@ class Agent:
             wants_input = [command.stdin] if command and command.stdin and command.pending else []
             readable, writable, _ = select.select(watched, wants_input, [])
             if writable and command is not None:
-                command.feed()
+                self.feed(command)
             for fd in readable:
                 if fd not in (self.port, self.wake_r):
                     self.output(fd)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PORT_NAME = "pyctl.agent"
 PROTOCOL = 1
 MAX_PAYLOAD_BYTES = 64 * 1024
+# What the host sends of a command's input before the guest has said that it was taken.
+# A command that does not read must fill neither the guest's memory nor the channel.
+INPUT_WINDOW_BYTES = 2 * MAX_PAYLOAD_BYTES
 # Far above what either side sends: a length beyond it means lost framing.
 _MAX_FRAME_BYTES = 1024 * 1024
 _HEADER = struct.Struct("<BII")
@@ -48,6 +51,7 @@ class Frame(enum.IntEnum):
     PONG = 69
     ERROR = 70  # JSON: message; the request was not carried out
     DONE = 71  # FILES, PRELOAD or SETTLE was carried out
+    TAKEN = 72  # JSON: bytes of STDIN that the command took, or that nobody will; more: wanted?
 
 
 _KINDS = frozenset(int(kind) for kind in Frame)

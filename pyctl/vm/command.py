@@ -81,26 +81,31 @@ class Command:
             os.close(fd)
         return pid
 
-    def feed(self) -> None:
-        """Pass on what the host sent for the command's standard input."""
-        if self.stdin is None:
-            return
+    def feed(self) -> int:
+        """Pass on what the host sent for the command's standard input.
+
+        Gives the number of bytes that are done with: taken, or wanted by nobody any more.
+        """
+        before = len(self.pending)
         try:
-            if self.pending:
+            if self.pending and self.stdin is not None:
                 del self.pending[: os.write(self.stdin, self.pending)]
         except BlockingIOError:
-            return
+            return 0
         except OSError:
-            # The command has closed its input; what it does not want is dropped.
-            self.pending.clear()
+            # The command has closed its input.
             self.input_ended = True
-        if self.input_ended and not self.pending:
+            self.pending.clear()
+        if self.stdin is None:
+            self.pending.clear()
+        elif self.input_ended and not self.pending:
             if self.pty:
                 # End of file on a terminal is a character.
                 with contextlib.suppress(OSError):
                     os.write(self.stdin, b"\x04")
             os.close(self.stdin)
             self.stdin = None
+        return before - len(self.pending)
 
     def kill(self, number: int) -> None:
         """Send a signal to the command and what it has started."""

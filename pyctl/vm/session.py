@@ -29,6 +29,8 @@ BOOT_TIMEOUT_S = 120.0
 # anything that a busy two-core host does to an emulated guest.
 HANG_TIMEOUT_S = 60.0
 PING_INTERVAL_S = 5.0
+# The longest time that ``pump`` is asked to wait for anything.
+_LONGEST_LOOK_S = 1.0
 GUEST_ENV = {
     "PATH": "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin",
     "HOME": "/root",
@@ -62,8 +64,10 @@ class Board:
         self._frames: list[tuple[Frame, int, bytes]] = []
         self._request = 0
         self._outgoing = bytearray()
-        self._last_heard = time.monotonic()
-        self._last_ping = 0.0
+        # How long the guest has been silent under our eyes, since it was last heard or asked.
+        self._silent_s = 0.0
+        self._looked = time.monotonic()
+        self._asked = False
 
     def __enter__(self) -> Board:
         return self
@@ -93,15 +97,13 @@ class Board:
     def begin(self, kind: Frame, payload: bytes | dict[str, Any] = b"") -> None:
         """Queue a frame that begins a new request."""
         self._request += 1
-        # Silence counts from here: nobody had asked before.
-        self._last_heard = time.monotonic()
         self.post(kind, payload)
 
     def lost(self, why: str) -> TargetLost:
         """The error for a board that is gone."""
         return TargetLost(
-            f"the virtual board was lost: {why}",
-            "the console's last lines tell more; the next run starts a fresh board",
+            f"The virtual board was lost: {why}.",
+            "The console's last lines tell more; the next run starts a fresh board.",
             self.machine.console_tail(),
         )
 
@@ -118,7 +120,7 @@ class Board:
                 del self._outgoing[: self._socket.send(self._outgoing)]
         if self._socket in readable:
             self._receive()
-        self._watch_for_hang()
+        self._watch_for_hang(self._socket in readable)
         return extra is not None and extra in readable
 
     def _receive(self) -> None:
@@ -131,18 +133,24 @@ class Board:
                 with contextlib.suppress(Exception):
                     self.machine.process.wait(5)
             raise self.lost(self.machine.ended() or "QEMU closed the channel")
-        self._last_heard = time.monotonic()
         try:
             self._frames += self._decoder.feed(data)
         except channel.ProtocolError as error:
             raise self.lost(f"its agent sent garbage ({error})") from None
 
-    def _watch_for_hang(self) -> None:
+    def _watch_for_hang(self, heard: bool) -> None:
+        """Ask a guest that is silent whether it lives; raise TargetLost where it does not say."""
         now = time.monotonic()
-        if now - self._last_heard > HANG_TIMEOUT_S:
+        # While nobody looks (we are stopped, or held up by a pager that takes no output),
+        # silence means nothing.
+        self._silent_s += min(now - self._looked, _LONGEST_LOOK_S)
+        self._looked = now
+        if heard:
+            self._silent_s, self._asked = 0.0, False
+        elif self._asked and self._silent_s > HANG_TIMEOUT_S:
             raise self.lost(f"it hangs (no answer for {HANG_TIMEOUT_S:.0f} s)")
-        if now - max(self._last_heard, self._last_ping) > PING_INTERVAL_S:
-            self._last_ping = now
+        elif not self._asked and self._silent_s > PING_INTERVAL_S:
+            self._silent_s, self._asked = 0.0, True
             self.post(Frame.PING)
 
     def take(self) -> Iterator[tuple[Frame, bytes]]:
@@ -162,7 +170,7 @@ class Board:
                     raise self.lost(f"its agent could not {what}: {json.loads(payload)['message']}")
             if (left := deadline - time.monotonic()) <= 0:
                 raise self.lost(f"no answer while it should {what}")
-            self.pump(min(left, 1.0))
+            self.pump(min(left, _LONGEST_LOOK_S))
 
     # -- what the agent does --------------------------------------------------
 
@@ -229,7 +237,7 @@ class Board:
         Raises TargetLost when the board goes, or when ``timeout_s`` passes.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        stdin = streams.stdin
+        stdin, unread_bytes = streams.stdin, 0
         if stdin is None:
             self.post(Frame.STDIN, b"")
         sinks = {
@@ -241,6 +249,10 @@ class Board:
             for kind, payload in self.take():
                 if kind in sinks:
                     sinks[kind](payload)
+                elif kind == Frame.TAKEN:
+                    taken = json.loads(payload)
+                    unread_bytes -= taken["bytes"]
+                    stdin = stdin if taken["more"] else None
                 elif kind == Frame.EXIT:
                     end = json.loads(payload)
                     return 128 + end["signal"] if "signal" in end else int(end["status"])
@@ -250,11 +262,12 @@ class Board:
                 poll()
             if deadline is not None and time.monotonic() > deadline:
                 raise self.lost(f"the command did not end within {timeout_s:g} s")
-            # Unsent input is not read further: the guest sets the pace.
-            wanted = stdin if len(self._outgoing) < channel.MAX_PAYLOAD_BYTES else None
-            if self.pump(0.1, wanted) and stdin is not None:
-                data = os.read(stdin, channel.MAX_PAYLOAD_BYTES)
+            # The command sets the pace.
+            room = channel.INPUT_WINDOW_BYTES - unread_bytes
+            if self.pump(0.1, stdin if room else None) and stdin is not None:
+                data = os.read(stdin, min(room, channel.MAX_PAYLOAD_BYTES))
                 self.post(Frame.STDIN, data)
+                unread_bytes += len(data)
                 if not data:
                     stdin = None
 
