@@ -160,6 +160,10 @@ def run(
       pyctl vm run --cpus 4 --conduit smc -- pyctl doctor
       pyctl vm run --firmware rate=100 --firmware status=BUSY*4 -- sh -c '...'
     """
+    if timeout is not None:
+        from pyctl.target.invalidate import check_timeout
+
+        check_timeout(timeout)
     spec = _spec(options)
     factory = _factory(session)
     if dry_run:
