@@ -15,8 +15,9 @@ from pathlib import Path
 from pyctl.cache import Cache, Entry, Tree, digest
 from pyctl.errors import NotReady
 from pyctl.kbuild import SOURCE_TOP, make_command, module_source
+from pyctl.vm.kernel import Kernel
 from pyctl.vm.process import run
-from pyctl.vm.roots import COMPILER, Kernel, Roots, make_cpio, release_order
+from pyctl.vm.roots import COMPILER, Roots, make_cpio
 
 STUB_DIR = Path(__file__).resolve().parent / "stub"
 GUEST_TOP = Path("opt/pyctl")
@@ -108,7 +109,7 @@ class Builder:
                 "KCFLAGS=-Werror",
                 # W=1 checks comments with kernel-doc, which was Perl before Linux 6.19 and
                 # wants modules that the root lacks. Newer kernels check the same comments.
-                *(["cmd_checkdoc="] if release_order(kernel.release) < (6, 19) else []),
+                *(["cmd_checkdoc="] if kernel.version < (6, 19) else []),
             ]
             make = make_command(kernel.kdir, Path("/build"), arguments)
             command: list[str | Path] = ["chroot", top, "/usr/bin/env", f"PATH={_TOOLS}", *make]

@@ -10,14 +10,16 @@ from __future__ import annotations
 import shutil
 import sys
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
+
+from debian.debian_support import Version
 
 from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import NotReady, PyctlError
 from pyctl.vm.debian import SUITE, Apt, host_mirror
 from pyctl.vm.process import need_tool, run
-from pyctl.vm.roots import release_order
 
 FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 """The script, and what it reads beside itself."""
@@ -43,19 +45,24 @@ def _make(cache: Cache, work: Path) -> dict[str, Any]:
     need_tool("dpkg-deb", "dpkg")
     cache.need_space(_NEEDED_BYTES, "the kernel's source")
     apt = Apt(cache, host_mirror())
-    names = sorted(apt.names(r"^linux-source-[0-9.]+$"), key=release_order)
-    if not names:
+    newest = newest_source(apt.names(r"^linux-source-[0-9.]+$"))
+    if newest is None:
         raise NotReady(
-            "the host's Debian mirror has no kernel source",
-            "run the check again when it has; see 'apt-cache search linux-source'",
+            "The host's Debian mirror has no kernel source.",
+            "Run the check again when it has; see 'apt-cache search linux-source'.",
         )
-    [deb] = apt.download(names[-1:], work / "debs")
+    [deb] = apt.download([newest], work / "debs")
     run(["dpkg-deb", "-x", deb, work / "source"], what=f"unpack {deb.name}")
     [archive] = (work / "source/usr/src").glob("linux-source-*.tar.xz")
     extract(archive, work)
     shutil.rmtree(work / "debs")
     shutil.rmtree(work / "source")
     return {"package": deb.stem}
+
+
+def newest_source(names: Iterable[str]) -> str | None:
+    """The package of the newest kernel's source; None if there is none."""
+    return max(names, key=lambda name: Version(name.rpartition("-")[2]), default=None)
 
 
 def extract(archive: Path, into: Path) -> None:
@@ -76,8 +83,8 @@ def extract(archive: Path, into: Path) -> None:
             if not missing:
                 return
     raise NotReady(
-        f"{archive.name} lacks scripts/{min(missing)}",
-        "the kernel has moved it: pyctl/vm/checkpatch.py needs a change",
+        f"{archive.name} lacks scripts/{min(missing)}.",
+        "The kernel has moved it: pyctl/vm/checkpatch.py needs a change.",
     )
 
 

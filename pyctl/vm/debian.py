@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ OLD_SUITES = ("bookworm",)
 BOARD_ARCH = "arm64"
 _APT_CONFIG_DIR = Path("/etc/apt")
 _DEFAULT_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_NETWORK_HINT = "check the network and the host's own 'apt-get update', then run the command again"
+_NETWORK_HINT = "Check the network and the host's own 'apt-get update', then run the command again."
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def host_mirror() -> Mirror:
             uris.append((not known, uri))
     if not uris:
         raise NotReady(
-            "the host's apt is not configured for a Debian archive",
-            "add a Debian mirror under /etc/apt and run 'apt-get update'",
+            "The host's apt is not configured for a Debian archive.",
+            "Add a Debian mirror under /etc/apt and run 'apt-get update'.",
         )
     uri = min(uris)[1]
     return Mirror(uri, _signed_by(uri))
@@ -202,6 +203,20 @@ def _take_archives(top: Path) -> dict[str, str]:
         versions[f"{name}:{arch}"] = unquote(version)
         deb.unlink()
     return versions
+
+
+def merge_usr(top: Path, links: bool = True) -> None:
+    """Give an extracted root the merged-/usr links that a package script would make."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        path, target = top / name, top / "usr" / name
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            run(["cp", "-a", f"{path}/.", f"{target}/"], what=f"merge {name} into usr")
+            shutil.rmtree(path)
+        if links:
+            target.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(f"usr/{name}")
 
 
 def _c_locale() -> dict[str, str]:

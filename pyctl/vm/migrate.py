@@ -29,7 +29,7 @@ def save_state(monitor: socket.socket, path: Path, capabilities: dict[str, Any])
     try:
         asyncio.run(_save_state(monitor, path, capabilities))
     except (QMPError, EOFError, OSError) as error:
-        raise OperationFailed(f"QEMU could not write {path}: {error}") from None
+        raise OperationFailed(f"QEMU could not write {path}: {error}.") from None
 
 
 async def _save_state(monitor: socket.socket, path: Path, capabilities: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ async def _save_state(monitor: socket.socket, path: Path, capabilities: dict[str
                 return
             if status in ("failed", "cancelled") or time.monotonic() > deadline:
                 raise OperationFailed(
-                    f"QEMU could not write {path}: it says {state}", "is the disk full?"
+                    f"QEMU could not write {path}: it says {state}.", "Is the disk full?"
                 )
             await asyncio.sleep(_POLL_S)
     finally:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pyctl.cache import Entry, Tree, digest
+from pyctl.vm.kernel import Kernel
 from pyctl.vm.qemu import Qemu
-from pyctl.vm.roots import Kernel
 from pyctl.vm.snapshot import FORMAT
 from pyctl.vm.spec import Spec
 

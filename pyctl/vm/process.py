@@ -50,7 +50,7 @@ def need_tool(name: str, package: str) -> str:
     """The path of a host program; NotReady names the Debian package that holds it."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        raise NotReady(f"the program '{name}' is missing", f"apt-get install {package}")
+        raise NotReady(f"The program '{name}' is missing.", f"Run `apt-get install {package}`.")
     return path
 
 
@@ -66,7 +66,7 @@ def run(
 ) -> str:
     """Run a tool to its end and return its standard output.
 
-    ``what`` completes "could not ...". Raises NotReady with the last lines
+    ``what`` completes "Could not ...". Raises NotReady with the last lines
     that the tool printed, or when it takes longer than ``timeout_s``: what is
     run here prepares the board.
     """
@@ -87,7 +87,7 @@ def run(
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise NotReady(
-                    f"could not {what}: {argv[0]} did not end within {timeout_s:g} s", hint
+                    f"Could not {what}: {argv[0]} did not end within {timeout_s:g} s.", hint
                 ) from None
             except BaseException:
                 # Ctrl-C reaches us only, for the child has a session of its own.
@@ -96,14 +96,14 @@ def run(
                 process.wait()
                 raise
     except FileNotFoundError as error:
-        raise NotReady(f"could not {what}: '{error.filename}' is missing", hint) from None
+        raise NotReady(f"Could not {what}: '{error.filename}' is missing.", hint) from None
     if process.returncode != 0:
         text = (err or out).decode(errors="replace").strip()
         # What make says after the compiler's own words helps nobody.
         lines = [line for line in text.splitlines() if not _MAKE_NOISE.match(line)]
         raise NotReady(
-            f"could not {what}: {shlex.join(str(a) for a in argv[:2])} ... "
-            f"ended with status {process.returncode}: " + " / ".join(lines[-4:]),
+            f"Could not {what}: {shlex.join(str(a) for a in argv[:2])} ... "
+            f"ended with status {process.returncode} ({' / '.join(lines[-4:])}).",
             hint,
         )
     return out.decode(errors="replace")

@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyctl.cache import Cache, Entry, digest, file_digest
+from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import NotReady, UsageError
-from pyctl.vm.debian import BOARD_ARCH, OLD_SUITES, SUITE, Apt, host_arch, host_mirror
+from pyctl.vm.debian import (
+    BOARD_ARCH,
+    OLD_SUITES,
+    SUITE,
+    Apt,
+    host_arch,
+    host_mirror,
+    merge_usr,
+)
+from pyctl.vm.kernel import Kernel, fetch_kernel, local_kernel, parse_kernel_spec
 from pyctl.vm.process import need_tool, run
-
-DEFAULT_FLAVOUR = "cloud-arm64"
-FLAVOURS = ("cloud-arm64", "arm64", "arm64-16k", "rt-arm64")
 
 GUEST_PACKAGES = (
     "python3",
@@ -96,21 +100,6 @@ _GUEST_LITTER = (
 _GUEST_RECIPE = 2
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel that a board can run and modules can be built for."""
-
-    spec: str | None
-    release: str
-    key: str
-    image: Path
-    # Where the kernel's build tree appears inside the toolchain root.
-    kdir: Path
-    # A tree to lay over the toolchain root, or None when kdir is a host path.
-    headers: Path | None
-    packages: dict[str, str]
-
-
 class Roots:
     """Makes, or finds in the cache, what comes from Debian."""
 
@@ -124,12 +113,17 @@ class Roots:
         if self._apt is None:
             if os.geteuid() != 0:
                 raise NotReady(
-                    "making the virtual board's roots needs root (device nodes, chroot)",
-                    "run the command once as root or with sudo; later runs need no root",
+                    "Making the virtual board's roots needs root (device nodes, chroot).",
+                    "Run the command once as root or with sudo; later runs need no root.",
                 )
             self.cache.need_space(_NEEDED_BYTES, "the virtual board's roots")
             self._apt = Apt(self.cache, host_mirror())
         return self._apt
+
+    def _apts(self) -> Iterator[Apt]:
+        """Yield the apt states to look for a kernel in, in this order."""
+        yield self.apt
+        yield Apt(self.cache, self.apt.mirror, OLD_SUITES)
 
     # -- guest user space -------------------------------------------------
 
@@ -147,7 +141,7 @@ class Roots:
         for pattern in _GUEST_LITTER:
             for path in top.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        _merge_usr(top)
+        merge_usr(top)
         for name in ("proc", "sys", "run", "root", "dev", "tmp", "opt", "mnt"):
             (top / name).mkdir(exist_ok=True)
         for name in ("sh", "mount", "umount"):
@@ -215,7 +209,7 @@ class Roots:
     def _make_toolchain(self, work: Path) -> dict[str, Any]:
         top = work / "root"
         versions = self.apt.bootstrap(top, [self.apt.host_arch], TOOLCHAIN_PACKAGES)
-        _merge_usr(top)
+        merge_usr(top)
         for name, target in (("sh", "bash"), ("awk", "gawk")):
             (top / "usr/bin" / name).unlink(missing_ok=True)
             (top / "usr/bin" / name).symlink_to(target)
@@ -256,9 +250,12 @@ class Roots:
         which needs ``kdir``, its build tree.
         """
         if spec is not None and "/" in spec:
-            return _local_kernel(Path(spec), kdir)
+            return local_kernel(Path(spec), kdir)
         if kdir is not None:
-            raise UsageError("--kdir goes with --kernel PATH only")
+            raise UsageError(
+                "--kdir goes with --kernel PATH only.",
+                "Debian's kernels bring their own build tree.",
+            )
         version, flavour = parse_kernel_spec(spec)
         # What a name meant when it was first asked for stays in the cache, so
         # that a run needs neither network nor apt; 'vm clean' forgets it.
@@ -266,7 +263,7 @@ class Roots:
             "kernel",
             digest(SUITE, version, flavour, 2),
             f"the kernel {version or 'newest'} {flavour} (Debian packages)",
-            lambda work: self._make_kernel(work, version, flavour),
+            lambda work: fetch_kernel(self._apts(), work, version, flavour),
             thorough,
         )
         meta = entry.describe()
@@ -280,149 +277,6 @@ class Roots:
             headers=entry.path / "headers",
             packages=meta["packages"],
         )
-
-    def _make_kernel(self, work: Path, version: str, flavour: str) -> dict[str, Any]:
-        for apt in (self.apt, Apt(self.cache, self.apt.mirror, OLD_SUITES)):
-            names = apt.names(rf"^linux-(headers|binary|image)-[0-9][^-]*(-[0-9]+)?-{flavour}$")
-            if releases := _releases(set(names), version, flavour):
-                break
-        else:
-            raise UsageError(
-                f"Debian has no kernel {version or ''} of flavour {flavour} for this board",
-                "see 'apt-cache search linux-headers' on a Debian 13 system with backports",
-            )
-        release = releases[-1]
-        binary = f"linux-binary-{release}"
-        build = release.removesuffix("-" + flavour)
-        # One package served all builds of a version before Linux 6.12.
-        kbuild = apt.names(rf"^linux-kbuild-({re.escape(build)}|{'.'.join(build.split('.')[:2])})$")
-        debs = apt.download(
-            [
-                binary if binary in names else f"linux-image-{release}",
-                f"linux-headers-{release}",
-                f"linux-headers-{build}-common",
-                f"{kbuild[0]}:{apt.host_arch}",
-            ],
-            work / "debs",
-        )
-        image_tree = work / "image"
-        packages = {}
-        for deb in debs:
-            name, deb_version, arch = deb.stem.split("_")
-            packages[f"{name}:{arch}"] = deb_version
-            for_build = name.startswith(("linux-headers", "linux-kbuild"))
-            into = work / "headers" if for_build else image_tree
-            run(["dpkg-deb", "-x", deb, into], what=f"unpack {deb.name}")
-        # Before 7.x the image lies in /boot, since then beside the modules.
-        found = [*image_tree.glob("boot/vmlinuz-*"), *image_tree.glob("usr/lib/modules/*/vmlinuz")]
-        check_image(found[0])
-        shutil.move(found[0], work / "Image")
-        shutil.rmtree(image_tree)
-        shutil.rmtree(work / "debs")
-        _merge_usr(work / "headers", links=False)
-        return {
-            "release": release,
-            "packages": packages,
-            "image_sha256": file_digest(work / "Image"),
-        }
-
-
-def parse_kernel_spec(spec: str | None) -> tuple[str, str]:
-    """Split ``--kernel`` into (version prefix or "", flavour). Raises UsageError."""
-    if not spec:
-        return "", DEFAULT_FLAVOUR
-    if spec in FLAVOURS:
-        return "", spec
-    match = re.fullmatch(r"(\d+(?:\.\d+)*(?:\+\w+)?)(?:-(.+))?", spec)
-    if match and (match[2] or DEFAULT_FLAVOUR) in FLAVOURS:
-        return match[1], match[2] or DEFAULT_FLAVOUR
-    raise UsageError(
-        f"--kernel {spec}: neither a flavour ({', '.join(FLAVOURS)}), a version, "
-        "VERSION-FLAVOUR, nor a path (a path contains a '/')"
-    )
-
-
-def _releases(packages: set[str], version: str, flavour: str) -> list[str]:
-    """The releases that can be run and built for, in ascending order, of package names."""
-    return sorted(
-        (
-            release
-            for name in packages
-            if name.startswith("linux-headers-")
-            and (release := name.removeprefix("linux-headers-")).endswith("-" + flavour)
-            and matches_version(release, version)
-            and {f"linux-binary-{release}", f"linux-image-{release}"} & packages
-        ),
-        key=release_order,
-    )
-
-
-def release_order(release: str) -> tuple[int, ...]:
-    """A sort key for kernel releases, of all that comes before the flavour."""
-    before, *_ = re.split(r"-(?=[a-z])", release)
-    return tuple(int(n) for n in re.findall(r"\d+", before))
-
-
-def matches_version(release: str, prefix: str) -> bool:
-    """Whether a release is of the version that a prefix names, by whole components."""
-    version = release.split("-")[0]
-    if not prefix or prefix in (version, version.split("+")[0]):
-        return True
-    return version.startswith(prefix + ".")
-
-
-def check_image(path: Path) -> None:
-    """Raise NotReady unless a file is an uncompressed arm64 Image (magic at offset 56)."""
-    try:
-        with path.open("rb") as f:
-            head = f.read(64)
-    except OSError as error:
-        raise NotReady(f"cannot read the kernel {path}: {error.strerror}") from None
-    if len(head) < 64 or head[56:60] != b"ARM\x64":
-        raise NotReady(
-            f"{path} is not an uncompressed arm64 kernel Image",
-            "give arch/arm64/boot/Image of the kernel's build tree",
-        )
-
-
-def _local_kernel(image: Path, kdir: Path | None) -> Kernel:
-    check_image(image)
-    if kdir is None:
-        raise UsageError(
-            "--kernel PATH needs --kdir DIR, the build tree of that kernel",
-            "modules are built against it; it is the directory that holds Module.symvers",
-        )
-    release_file = kdir / "include/config/kernel.release"
-    if not release_file.exists():
-        raise NotReady(
-            f"{kdir} is not a prepared kernel build tree ({release_file} is missing)",
-            "run 'make modules_prepare' or a full build there",
-        )
-    symvers = kdir / "Module.symvers"
-    stamp = file_digest(symvers) if symvers.exists() else ""
-    return Kernel(
-        spec=str(image),
-        release=release_file.read_text().strip(),
-        key=digest(file_digest(image), str(kdir.resolve()), stamp),
-        image=image,
-        kdir=kdir.resolve(),
-        headers=None,
-        packages={},
-    )
-
-
-def _merge_usr(top: Path, links: bool = True) -> None:
-    """Give an extracted root the merged-/usr links that a package script would make."""
-    for name in ("bin", "sbin", "lib", "lib64"):
-        path, target = top / name, top / "usr" / name
-        if path.is_symlink():
-            continue
-        if path.is_dir():
-            run(["cp", "-a", f"{path}/.", f"{target}/"], what=f"merge {name} into usr")
-            shutil.rmtree(path)
-        if links:
-            target.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(f"usr/{name}")
 
 
 def make_cpio(top: Path, archive: Path) -> None:

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from pyctl.errors import NotReady
-from pyctl.vm.checkpatch import FILES, extract
+from pyctl.vm.checkpatch import FILES, extract, newest_source
 
 
 def archive_of(path, names):
@@ -39,3 +39,11 @@ def test_a_source_without_one_of_them_is_named(tmp_path):
     archive = archive_of(tmp_path / "source.tar.xz", ["linux-9.9/scripts/checkpatch.pl"])
     with pytest.raises(NotReady, match=r"source\.tar\.xz lacks scripts/const_structs"):
         extract(archive, tmp_path)
+
+
+def test_the_newest_source_is_taken_however_apt_lists_them():
+    names = [f"linux-source-{version}" for version in ("7.10", "6.12", "7.9", "7.2.12")]
+    for _ in names:
+        names = [*names[1:], names[0]]
+        assert newest_source(names) == "linux-source-7.10"
+    assert newest_source([]) is None

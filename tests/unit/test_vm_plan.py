@@ -11,10 +11,10 @@ from pyctl.cache import Entry
 from pyctl.errors import UsageError
 from pyctl.firmware.settings import parse_settings
 from pyctl.vm import plan
+from pyctl.vm.kernel import Kernel
 from pyctl.vm.plan import Plan
 from pyctl.vm.qemu import Qemu
 from pyctl.vm.recipes import DeviceTreeBoot
-from pyctl.vm.roots import Kernel
 from pyctl.vm.spec import Spec
 
 

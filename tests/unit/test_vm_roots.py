@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How kernels are named, and where the host's mirror is taken from."""
 
+import re
+from typing import Any
+
 import pytest
 
 from pyctl.errors import NotReady, UsageError
 from pyctl.vm import debian
-from pyctl.vm.roots import (
-    Roots,
-    check_image,
-    matches_version,
-    parse_kernel_spec,
-    release_order,
-)
+from pyctl.vm.kernel import check_image, fetch_kernel, matches_version, parse_kernel_spec
+from pyctl.vm.roots import Roots
 
 
 @pytest.mark.parametrize(
@@ -30,8 +28,9 @@ def test_kernel_specs(spec, expected):
 
 @pytest.mark.parametrize("spec", ["amd64", "7.2-riscv64", "latest", "7.", "-", "7.2 "])
 def test_unknown_kernel_specs_are_usage_errors_that_list_the_flavours(spec):
-    with pytest.raises(UsageError, match="cloud-arm64"):
+    with pytest.raises(UsageError) as caught:
         parse_kernel_spec(spec)
+    assert "cloud-arm64" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -49,16 +48,43 @@ def test_a_version_prefix_matches_whole_components(release, prefix, matches):
     assert matches_version(release, prefix) is matches
 
 
-def test_releases_are_ordered_as_numbers():
-    assert release_order("7.2.12+deb13-arm64") > release_order("7.2.9+deb13-arm64")
-    # Debian 12 counts its builds behind the version.
-    assert release_order("6.1.0-50-cloud-arm64") > release_order("6.1.0-9-cloud-arm64")
+class ListOfPackages:
+    """An apt that knows names only."""
+
+    host_arch = "amd64"
+
+    def __init__(self, *releases):
+        kinds = ("headers", "binary")
+        self.packages = [f"linux-{kind}-{release}" for release in releases for kind in kinds]
+
+    def names(self, pattern):
+        return self.packages if "headers" in pattern else ["linux-kbuild"]
+
+    def download(self, packages, _into):
+        raise LookupError(packages[0])
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("7.2.9+deb13", "7.2.12+deb13"),
+        # In Debian's order a tilde comes before nothing.
+        ("7.3~rc7+deb14", "7.3.1+deb13"),
+        # Debian 12 counts its builds behind the version.
+        ("6.1.0-9", "6.1.0-50"),
+    ],
+)
+def test_the_newest_kernel_is_taken_by_debians_order(tmp_path, older, newer):
+    for releases in ((older, newer), (newer, older)):
+        apt: Any = ListOfPackages(*(f"{release}-cloud-arm64" for release in releases))
+        with pytest.raises(LookupError, match=re.escape(f"linux-binary-{newer}-cloud")):
+            fetch_kernel([apt], tmp_path, "", "cloud-arm64")
 
 
 def test_a_kernel_path_needs_an_image_and_its_build_tree(tmp_path):
     image = tmp_path / "Image"
     roots = Roots.__new__(Roots)
-    with pytest.raises(NotReady, match="cannot read"):
+    with pytest.raises(NotReady, match="cannot be read"):
         roots.kernel(str(image))
     image.write_bytes(b"\x1f\x8b" + bytes(100))
     with pytest.raises(NotReady, match="not an uncompressed arm64 kernel Image"):

@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,8 @@ def board():
         os._exit(1)
     theirs.close()
     ours.setblocking(False)
-    machine = SimpleNamespace(agent=ours, process=None, ended=lambda: None, console_tail=str)
-    made = Board(machine, contextlib.ExitStack())
+    machine: Any = SimpleNamespace(agent=ours, process=None, ended=lambda: None, console_tail=str)
+    made: Any = Board(machine, contextlib.ExitStack())
     made.agent_pid = pid
     yield made
     os.kill(pid, signal.SIGKILL)

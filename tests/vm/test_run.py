@@ -255,7 +255,7 @@ def test_a_board_that_nobody_used_for_long_does_not_hang(pyctl):
     """Tests share a board, and hours may lie between two of them."""
     assert pyctl.on_board("true").returncode == 0
     with BoardFactory(Cache()).boot(Spec()) as board:
-        board._last_heard -= 2 * HANG_TIMEOUT_S
+        board._looked -= 2 * HANG_TIMEOUT_S
         assert board.output(["echo", "fine"]) == (0, "fine\n", "")
 
 
