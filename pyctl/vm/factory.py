@@ -16,7 +16,7 @@ from pyctl.cache import Cache, Entry
 from pyctl.errors import TargetLost
 from pyctl.vm.build import Builder
 from pyctl.vm.machine import QemuProcess
-from pyctl.vm.plan import BASE_MODULES, READY_MODULES, Plan
+from pyctl.vm.plan import BASE_MODULES, READY_MODULES, BoardPlan
 from pyctl.vm.qemu import Qemu, resolve_accel
 from pyctl.vm.recipes import DeviceTreeBoot
 from pyctl.vm.roots import Roots
@@ -51,12 +51,12 @@ class BoardFactory:
         finally:
             self.phases.append((phase, time.monotonic() - started))
 
-    def plan(self, spec: Spec) -> Plan:
+    def plan(self, spec: Spec) -> BoardPlan:
         """Everything that the board takes, made if need be."""
         with self.timed("find files"):
             qemu, accel = Qemu.find(spec.qemu), resolve_accel(spec.accel)
             kernel = self.roots.kernel(spec.kernel, spec.kdir)
-            return Plan(
+            return BoardPlan(
                 spec=spec,
                 recipe=DeviceTreeBoot(spec),
                 qemu=qemu,
@@ -69,7 +69,7 @@ class BoardFactory:
             )
 
     @contextlib.contextmanager
-    def _process(self, plan: Plan, memory_fd: int | None = None) -> Iterator[QemuProcess]:
+    def _process(self, plan: BoardPlan, memory_fd: int | None = None) -> Iterator[QemuProcess]:
         with self.cache.scratch("run") as run_dir:
             process = QemuProcess(plan, run_dir, memory_fd)
             try:
@@ -94,7 +94,7 @@ class BoardFactory:
             cold = True
         return self._boot_ready(plan) if cold else self._continue_ready(plan)
 
-    def _boot_ready(self, plan: Plan) -> Board:
+    def _boot_ready(self, plan: BoardPlan) -> Board:
         board = self._boot(plan, with_project=True)
         try:
             self._load(board, plan)
@@ -103,7 +103,7 @@ class BoardFactory:
             raise
         return board
 
-    def _continue_ready(self, plan: Plan) -> Board:
+    def _continue_ready(self, plan: BoardPlan) -> Board:
         for attempt in (1, 2):
             with self.timed("find snapshot"):
                 entry = self._ready(plan)
@@ -116,17 +116,17 @@ class BoardFactory:
                 self.cache.say(f"Snapshot {entry.key} cannot be continued. {error.message}")
         raise AssertionError("unreachable")
 
-    def _boot(self, plan: Plan, with_project: bool, memory_fd: int | None = None) -> Board:
+    def _boot(self, plan: BoardPlan, with_project: bool, memory_fd: int | None = None) -> Board:
         """Boot from reset to an agent that answers, with or without the project's files."""
         return self._first_answer(plan, lambda process: process.boot(with_project), memory_fd)
 
-    def _restore(self, plan: Plan, entry: Entry, memory_fd: int | None = None) -> Board:
+    def _restore(self, plan: BoardPlan, entry: Entry, memory_fd: int | None = None) -> Board:
         """Continue a snapshot."""
         snapshot = Snapshot(entry.path)
         return self._first_answer(plan, lambda process: process.restore(snapshot), memory_fd)
 
     def _first_answer(
-        self, plan: Plan, start: Callable[[QemuProcess], None], memory_fd: int | None
+        self, plan: BoardPlan, start: Callable[[QemuProcess], None], memory_fd: int | None
     ) -> Board:
         with contextlib.ExitStack() as stack:
             with self.timed("start QEMU"):
@@ -141,7 +141,7 @@ class BoardFactory:
             raise
         return board
 
-    def _load(self, board: Board, plan: Plan) -> None:
+    def _load(self, board: Board, plan: BoardPlan) -> None:
         """Load the modules, as far as kernel and firmware allow."""
         if not plan.spec.load:
             return
@@ -158,7 +158,7 @@ class BoardFactory:
         plan = self.plan(spec)
         return self._base(plan), self._ready(plan)
 
-    def _base(self, plan: Plan) -> Entry:
+    def _base(self, plan: BoardPlan) -> Entry:
         """The snapshot of a booted board without any project file."""
 
         def make(work: Path) -> None:
@@ -173,7 +173,7 @@ class BoardFactory:
         self.cache.keep_newest("base", KEPT_BASE)
         return self.cache.get("base", plan.base_key, "a snapshot of the booted board", make)
 
-    def _ready(self, plan: Plan) -> Entry:
+    def _ready(self, plan: BoardPlan) -> Entry:
         """The snapshot of a board that is ready for commands."""
 
         def make(work: Path) -> None:

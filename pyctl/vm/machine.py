@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyctl.vm.channel import PORT_NAME
-from pyctl.vm.plan import Plan
+from pyctl.vm.plan import BoardPlan
 from pyctl.vm.process import die_with_parent
 from pyctl.vm.snapshot import Snapshot
 
@@ -29,7 +29,7 @@ _CONSOLE_TAIL_LINES = 50
 class QemuProcess:
     """A QEMU process and the sockets to it."""
 
-    plan: Plan
+    plan: BoardPlan
     run_dir: Path
     # A memfd that holds the guest's memory, for a board that will become a snapshot.
     memory_fd: int | None = None

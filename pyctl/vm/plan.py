@@ -48,7 +48,7 @@ class Recipe(Protocol):
     def blob(self) -> bytes:
         """The boot configuration for the stub, which goes into the board's memory."""
 
-    def arguments(self, plan: Plan, parts: Parts, run_dir: Path) -> list[str]:
+    def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:
         """Write what the boot needs besides ``parts``; give QEMU's arguments for it.
 
         Raises UsageError where ``parts`` do not fit into the board.
@@ -56,7 +56,7 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BoardPlan:
     """A board with everything that it takes."""
 
     spec: Spec

@@ -20,7 +20,7 @@ from pyctl.vm.layout import (
     RAM_BASE,
     TARGET_SIZE,
 )
-from pyctl.vm.plan import Parts, Plan, loaders
+from pyctl.vm.plan import BoardPlan, Parts, loaders
 from pyctl.vm.spec import MIN_MEMORY_MIB, Spec
 
 
@@ -58,7 +58,7 @@ class DeviceTreeBoot:
         guest = GuestMap(KERNEL_ADDR, self.spec.memory_mib * MIB, target)
         return boot_blob(self.spec.firmware, self.spec.conduit, guest)
 
-    def arguments(self, plan: Plan, parts: Parts, run_dir: Path) -> list[str]:
+    def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:
         """Write device tree and boot configuration; give what lays all into memory."""
         addr = INITRD_ADDR
         placed = [(parts.image, KERNEL_ADDR)]

@@ -12,7 +12,7 @@ from pyctl.errors import UsageError
 from pyctl.firmware.settings import parse_settings
 from pyctl.vm import plan
 from pyctl.vm.kernel import Kernel
-from pyctl.vm.plan import Plan
+from pyctl.vm.plan import BoardPlan
 from pyctl.vm.qemu import Qemu
 from pyctl.vm.recipes import DeviceTreeBoot
 from pyctl.vm.spec import Spec
@@ -28,7 +28,7 @@ def plan_of(spec=None, **parts):
     made: dict[str, Any] = (
         {"qemu": Qemu(Path("/bin/true")), "accel": "tcg", "kernel": kernel} | entries | parts
     )
-    return Plan(spec=spec, recipe=DeviceTreeBoot(spec), **made)
+    return BoardPlan(spec=spec, recipe=DeviceTreeBoot(spec), **made)
 
 
 OTHERS: dict[str, Any] = {

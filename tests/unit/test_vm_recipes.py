@@ -11,7 +11,7 @@ import pytest
 
 from pyctl.errors import NotReady
 from pyctl.vm.layout import INITRD_ADDR, KERNEL_ADDR
-from pyctl.vm.plan import Parts, Plan
+from pyctl.vm.plan import BoardPlan, Parts
 from pyctl.vm.recipes import DeviceTreeBoot
 from pyctl.vm.spec import Spec
 
@@ -21,4 +21,4 @@ def test_a_kernel_that_would_grow_into_the_root_is_refused(tmp_path: Path, too_m
     image = tmp_path / "Image"
     image.write_bytes(struct.pack("<8sQQ", b"", 0, INITRD_ADDR - KERNEL_ADDR + too_much))
     with pytest.raises(NotReady, match=r"The kernel .*Image needs \d+ MiB"):
-        DeviceTreeBoot(Spec()).arguments(cast(Plan, None), Parts(image, image, ()), tmp_path)
+        DeviceTreeBoot(Spec()).arguments(cast(BoardPlan, None), Parts(image, image, ()), tmp_path)
