@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -77,7 +78,7 @@ class FakeFirmware:
     spoils: dict[int, list[int]] = field(default_factory=dict)
     """SIMD registers that the operation changes, by CPU."""
     now: float = 0
-    window: list[float] = field(default_factory=list)
+    window: deque[float] = field(default_factory=deque)
     made: list[RawRequest] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -144,7 +145,8 @@ class FakeFirmware:
     def operation(self, base: int, length: int, flags: int) -> int:
         if flags & ~1 or length == 0 or base + length > 1 << self.pa_bits:
             return INVALID_PARAMETER
-        self.window = [one for one in self.window if one > self.now - 1]
+        while self.window and self.window[0] <= self.now - 1:
+            self.window.popleft()
         if self.limit_per_s and len(self.window) >= self.limit_per_s:
             return RATE_LIMITED
         self.window.append(self.now)
