@@ -3,9 +3,9 @@
 
 ``tests/unit`` needs nothing, ``tests/vm`` boots virtual boards, and the tests
 in ``tests/target`` run *on the target*. On an arm64 machine as root they run
-here; elsewhere this file collects them, sends each to a target (``targets``)
-that runs it with pytest over there (``relay``), and reports the result as if
-it had run here. So each test has its own line, duration and result.
+here; elsewhere this file collects them, sends each to a target (``harness.virtual``
+or ``harness.ssh``) that runs it with pytest over there (``harness.relay``), and reports
+the result as if it had run here. So each test has its own line, duration and result.
 
 A target that is lost is an error of the test that lost it. A target that
 cannot be had is a skip that names what is missing, or a failure under
@@ -24,6 +24,8 @@ import pytest
 
 TARGET_TESTS = Path(__file__).parent / "target"
 BOARD = pytest.StashKey[Any]()
+# For a test that never ends; a test with a bound of its own sets it by marker.
+TEST_TIMEOUT_S = 120.0
 REMOTE = pytest.StashKey[str | None]()
 
 
@@ -79,7 +81,7 @@ def is_target_test(path):
 
 def pytest_generate_tests(metafunc):
     """Multiply the tests that are marked so by the boards of the matrix."""
-    from tests.harness.targets import EVERY_BOARD
+    from tests.harness.virtual import EVERY_BOARD
 
     if (
         metafunc.config.stash[REMOTE] == "vm"
@@ -99,7 +101,7 @@ def _board():
 
 def over_there(item):
     """The node id by which the target knows a test, and the board from the matrix."""
-    from tests.harness.targets import EVERY_BOARD
+    from tests.harness.virtual import EVERY_BOARD
 
     board = item.callspec.params.get("_board") if hasattr(item, "callspec") else None
     nodeid = item.nodeid
@@ -113,7 +115,8 @@ def over_there(item):
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
-    from tests.harness.targets import EVERY_BOARD, SshTarget, VmTarget
+    from tests.harness.ssh import SshTarget
+    from tests.harness.virtual import EVERY_BOARD, VmTarget
 
     if BOARD not in config.stash:
         where = config.stash[REMOTE]
@@ -145,7 +148,7 @@ def pytest_runtest_protocol(item, nextitem):
 def remote_reports(item):
     """Run a test on its target; give its reports, or one that says why there are none."""
     from pyctl.errors import NotReady, PyctlError
-    from tests.harness.targets import TEST_TIMEOUT_S, complete
+    from tests.harness.reports import complete
 
     config = item.config
     mark = item.get_closest_marker("duration")

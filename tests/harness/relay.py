@@ -2,7 +2,7 @@
 """The target's end of a remote test: sends pytest's reports out on descriptor 3.
 
 Loaded with ``-p tests.harness.relay`` where a target test really runs. Descriptor 3
-leads to the other end, ``targets``, whatever lies between (a virtio-serial
+leads to the other end, ``reports``, whatever lies between (a virtio-serial
 port, ssh); standard output stays free for what the test prints.
 """
 

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A test's way there and back: the command that runs it, the reports that ``relay`` sends."""
+
+import json
+
+from pyctl.errors import OperationFailed, TargetLost
+
+
+def pytest_arguments(nodeid):
+    """The command that runs one test on a target."""
+    return [
+        *("pytest", "--target=local", "-p", "tests.harness.relay", "-p", "no:cacheprovider"),
+        *("--rootdir=.", "-q", "--no-header", "--no-summary", nodeid),
+    ]
+
+
+class Reports:
+    """Collects the lines that ``relay`` sends."""
+
+    def __init__(self):
+        self.buffer = bytearray()
+
+    def feed(self, data):
+        self.buffer += data
+
+    def all(self):
+        # A line that was cut off says nothing.
+        whole = bytes(self.buffer).rpartition(b"\n")[0]
+        reports = [json.loads(line) for line in whole.splitlines()]
+        for report in reports:
+            # Where and why a test was skipped: pytest wants the tuple that JSON has not.
+            if isinstance(report.get("longrepr"), list):
+                report["longrepr"] = tuple(report["longrepr"])
+        return reports
+
+
+def complete(reports, printed):
+    """Check that a test was run to its end; raise what says that it was not."""
+    for report in reports:
+        if "collection" in report:
+            raise OperationFailed(f"the target could not load the test: {report['collection']}")
+    if not reports or reports[-1].get("when") != "teardown":
+        raise TargetLost(f"the target's pytest ended before the test did:\n{printed}")
