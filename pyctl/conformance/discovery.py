@@ -69,7 +69,8 @@ def _clean_inv(prober: Prober) -> Outcome:
     "ARCH_FEATURES announces the operation and its ATTRIBUTES together.",
 )
 def _both(prober: Prober) -> Outcome:
-    pair = [prober.features(CLEAN_INV_MEMREGION), prober.features(CLEAN_INV_MEMREGION_ATTRIBUTES)]
+    prober.need_features()
+    pair = prober.calls(QUESTIONS[1:])
     operation, attributes = (call.status >= 0 for call in pair)
     if operation == attributes:
         return passed("Both are announced." if operation else "Neither is announced.")

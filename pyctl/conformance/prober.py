@@ -62,7 +62,8 @@ class Prober:
         self.access = access
         self.risky = risky
         self.log: list[Call] = []
-        self._is_limited = False
+        self.is_limited = False
+        """Firmware has refused a call as too frequent."""
         self._slowest_s = 0.0
 
     # Calls.
@@ -85,7 +86,7 @@ class Prober:
             for request, sent, x in zip(requests, filled, answers, strict=True)
         ]
         self.log += made
-        self._is_limited |= any(call.status == RATE_LIMITED for call in made)
+        self.is_limited |= any(call.status == RATE_LIMITED for call in made)
         return made
 
     def _placed(self, request: RawRequest) -> RawRequest:
@@ -150,7 +151,7 @@ class Prober:
         request = Request(target.addr, size, "smccc", count, threads, dry_run)
         record = self.access.invalidate(request, self._timeout_s(request.calls))
         self._slowest_s = max(self._slowest_s, record.elapsed.max / 1e9)
-        self._is_limited |= record.errno == errno.EAGAIN
+        self.is_limited |= record.errno == errno.EAGAIN
         return record
 
     def all_at_once(self) -> tuple[int, Record]:
@@ -162,7 +163,7 @@ class Prober:
 
     def rest(self) -> None:
         """Let a limit of calls per second forget, where there is one."""
-        if self.rate_per_s or self._is_limited:
+        if self.rate_per_s or self.is_limited:
             self.access.wait(WINDOW_S)
 
     def affordable(self, calls: int) -> int:
