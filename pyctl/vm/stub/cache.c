@@ -32,7 +32,7 @@ uint64_t cache_operations(void)
 static unsigned int physical_address_bits(void)
 {
 	static const uint8_t bits[] = { 32, 36, 40, 42, 44, 48, 52, 56 };
-	uint64_t range = read_sysreg(id_aa64mmfr0_el1) & 0xf;
+	uint64_t range = id_field(id_aa64mmfr0_el1, MMFR0_PARANGE);
 
 	return bits[range < sizeof(bits) ? range : sizeof(bits) - 1];
 }

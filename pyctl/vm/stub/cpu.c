@@ -9,8 +9,8 @@
  * whose feature is absent is RES0 and without effect.
  */
 #include "cpu.h"
-
-#define FIELD(reg, shift) ((read_sysreg(reg) >> (shift)) & 0xf)
+#include "regs.h"
+#include "sysreg.h"
 
 /* Encodings of what Armv8.0 lacks. */
 #define ID_AA64SMFR0	s3_0_c0_c4_5
@@ -34,41 +34,29 @@
 #define HDFGRTR2_EL2	s3_4_c3_c1_0
 #define HDFGWTR2_EL2	s3_4_c3_c1_1
 
-#define HCR_TSC		(1UL << 19)	/* SMC from EL1 comes to us */
-#define HCR_RW		(1UL << 31)
-#define HCR_E2H		(1UL << 34)
-#define HCR_APK		(1UL << 40)	/* pointer authentication: keys */
-#define HCR_API		(1UL << 41)	/* and instructions */
-#define HCR_FIEN	(1UL << 47)	/* RAS fault injection registers */
-#define HCR_ENSCXT	(1UL << 53)	/* SCXTNUM */
-#define HCR_ATA		(1UL << 56)	/* allocation tags */
+#define HCR_GUEST	(HCR_TSC | HCR_RW | HCR_APK | HCR_API | HCR_FIEN | HCR_ENSCXT | HCR_ATA)
 
-#define SCTLR_EL1_RESET	0x30d00800UL	/* RES1 bits; MMU, caches and checks off */
-
-/* EnAS0 EnALS EnASR MSCEn TCR2En SCTLR2En D128En EnSNERR EnSDERR EnIDCP128
- * GCSEn EnFPM PACMEn SRMASKEn
- */
-#define HCRX_ALLOW	(0x7UL | 1UL << 11 | 1UL << 14 | 1UL << 15 | 1UL << 17 | 1UL << 18 | \
-			 1UL << 20 | 1UL << 21 | 1UL << 22 | 1UL << 23 | 1UL << 24 | 1UL << 26)
+#define HCRX_ALLOW	(HCRX_ENAS0 | HCRX_ENALS | HCRX_ENASR | HCRX_MSCEN | HCRX_TCR2EN | \
+			 HCRX_SCTLR2EN | HCRX_D128EN | HCRX_ENSNERR | HCRX_ENSDERR | \
+			 HCRX_ENIDCP128 | HCRX_GCSEN | HCRX_ENFPM | HCRX_PACMEN | HCRX_SRMASKEN)
 
 /* Fine-grained traps: the bits whose name begins with n allow when they are 1. */
-#define HFGTR_ALLOW	(0xffUL << 56 | 0x3dUL << 50)	/* nACCDATA nGCS nSMPRI .. nAMAIR2 */
-#define HFGITR_ALLOW	(0x1fUL << 55)			/* nBRB* nGCS* */
-#define HDFGRTR_ALLOW	(0xfUL << 59)			/* nBRB* nPMSNEVFR */
-#define HDFGWTR_ALLOW	(0x7UL << 60)
-#define HFGTR2_ALLOW	0x7fffUL
-#define HFGITR2_ALLOW	(1UL << 1)			/* nDCCIVAPS */
-#define HDFGTR2_ALLOW	(0x1ffffffUL & ~(1UL << 21))	/* all but bit 21 */
-#define HDFGWTR2_NPMZR	(1UL << 21)			/* which only writes have */
+#define HFGTR_ALLOW	(BITS(63, 52) | BIT(50))	/* nACCDATA nGCS nSMPRI .. nAMAIR2 */
+#define HFGITR_ALLOW	BITS(59, 55)			/* nBRB* nGCS* */
+#define HDFGRTR_ALLOW	BITS(62, 59)			/* nBRB* nPMSNEVFR */
+#define HDFGWTR_ALLOW	BITS(62, 60)
+#define HFGTR2_ALLOW	BITS(14, 0)
+#define HFGITR2_ALLOW	BIT(1)				/* nDCCIVAPS */
+#define HDFGTR2_ALLOW	(BITS(24, 22) | BITS(20, 0))
+#define HDFGWTR2_NPMZR	BIT(21)				/* which only writes have */
 
-/* E2PB and E2TB: profiling and trace buffers belong to EL1; EnSPM, EBWE, EnSTEPOP. */
-#define MDCR_ALLOW	(3UL << 12 | 1UL << 15 | 3UL << 24 | 1UL << 43 | 1UL << 50)
+#define MDCR_ALLOW	(MDCR_E2PB_EL1 | MDCR_ENSPM | MDCR_E2TB_EL1 | MDCR_EBWE | MDCR_ENSTEPOP)
 
 static void open_traps(void)
 {
-	uint64_t fgt = FIELD(id_aa64mmfr0_el1, 56);
+	uint64_t fgt = id_field(id_aa64mmfr0_el1, MMFR0_FGT);
 
-	if (FIELD(id_aa64mmfr1_el1, 40))
+	if (id_field(id_aa64mmfr1_el1, MMFR1_HCX))
 		write_sysreg(HCRX_EL2, HCRX_ALLOW);
 	if (fgt >= 1) {
 		write_sysreg(HFGRTR_EL2, HFGTR_ALLOW);
@@ -76,7 +64,7 @@ static void open_traps(void)
 		write_sysreg(HFGITR_EL2, HFGITR_ALLOW);
 		write_sysreg(HDFGRTR_EL2, HDFGRTR_ALLOW);
 		write_sysreg(HDFGWTR_EL2, HDFGWTR_ALLOW);
-		if (FIELD(id_aa64pfr0_el1, 44))
+		if (id_field(id_aa64pfr0_el1, PFR0_AMU))
 			write_sysreg(HAFGRTR_EL2, 0);
 	}
 	if (fgt >= 2) {
@@ -86,7 +74,7 @@ static void open_traps(void)
 		write_sysreg(HDFGRTR2_EL2, HDFGTR2_ALLOW);
 		write_sysreg(HDFGWTR2_EL2, HDFGTR2_ALLOW | HDFGWTR2_NPMZR);
 	}
-	if (FIELD(id_aa64pfr0_el1, 40) || FIELD(id_aa64pfr1_el1, 16))
+	if (id_field(id_aa64pfr0_el1, PFR0_MPAM) || id_field(id_aa64pfr1_el1, PFR1_MPAM_FRAC))
 		write_sysreg(MPAM2_EL2, 0);
 	write_sysreg(hstr_el2, 0);
 }
@@ -94,53 +82,53 @@ static void open_traps(void)
 /* Floating point, SVE and SME: no traps, and the longest vectors. */
 static void open_vectors(bool e2h)
 {
-	bool sve = FIELD(id_aa64pfr0_el1, 32);
-	bool sme = FIELD(id_aa64pfr1_el1, 24);
+	bool sve = id_field(id_aa64pfr0_el1, PFR0_SVE);
+	bool sme = id_field(id_aa64pfr1_el1, PFR1_SME);
 
-	if (e2h)	/* E0POE, SMEN, FPEN, ZEN: the layout of CPACR_EL1 */
-		write_sysreg(cptr_el2, 1UL << 29 | 3UL << 24 | 3UL << 20 | 3UL << 16);
-	else		/* RES1 bits, and TSM and TZ where they are RES1 too */
-		write_sysreg(cptr_el2, 0x22ffUL | (sme ? 0 : 1UL << 12) | (sve ? 0 : 1UL << 8));
+	if (e2h)
+		write_sysreg(cptr_el2, CPTR_E2H_E0POE | CPTR_E2H_SMEN | CPTR_E2H_FPEN | CPTR_E2H_ZEN);
+	else
+		write_sysreg(cptr_el2, CPTR_RES1 | (sme ? 0 : CPTR_TSM) | (sve ? 0 : CPTR_TZ));
 	isb();
 	if (sve)
-		write_sysreg(ZCR_EL2, 0xf);
+		write_sysreg(ZCR_EL2, ZCR_LEN_LONGEST);
 	if (sme) {
-		uint64_t features = read_sysreg(ID_AA64SMFR0);
-		uint64_t smcr = 0xf;
+		uint64_t smcr = SMCR_LEN_LONGEST;
 
-		if (features >> 63)			/* FA64 */
-			smcr |= 1UL << 31;
-		if ((features >> 56) & 0xf)		/* SME2: ZT0 */
-			smcr |= 1UL << 30;
+		if (read_sysreg(ID_AA64SMFR0) & BIT(SMFR0_FA64))
+			smcr |= SMCR_FA64;
+		if (id_field(ID_AA64SMFR0, SMFR0_SMEVER))	/* SME2: ZT0 */
+			smcr |= SMCR_EZT0;
 		write_sysreg(SMCR_EL2, smcr);
 	}
 }
 
 static void open_timers(bool e2h)
 {
-	/* Physical counter and timer for EL1 (EL1PCTEN, EL1PCEN). */
-	write_sysreg(cnthctl_el2, e2h ? 3UL << 10 : 3UL);
+	/* Physical counter and timer for EL1. */
+	write_sysreg(cnthctl_el2, e2h ? CNTHCTL_E2H_EL1PCTEN | CNTHCTL_E2H_EL1PTEN :
+					CNTHCTL_EL1PCTEN | CNTHCTL_EL1PCEN);
 	write_sysreg(cntvoff_el2, 0);
-	if (FIELD(id_aa64mmfr0_el1, 60) >= 2)
+	if (id_field(id_aa64mmfr0_el1, MMFR0_ECV) >= 2)
 		write_sysreg(CNTPOFF_EL2, 0);
 }
 
 static void open_debug(void)
 {
-	uint64_t pmu = FIELD(id_aa64dfr0_el1, 8);
+	uint64_t pmu = id_field(id_aa64dfr0_el1, DFR0_PMUVER);
 	uint64_t mdcr = MDCR_ALLOW;
 
-	/* All event counters are EL1's; 0xf means "not the Arm PMU". */
-	if (pmu && pmu != 0xf)
-		mdcr |= (read_sysreg(pmcr_el0) >> 11) & 0x1f;
+	/* All event counters are EL1's. */
+	if (pmu && pmu != DFR0_PMUVER_OTHER)
+		mdcr |= read_sysreg(pmcr_el0) >> PMCR_N_SHIFT & PMCR_N_MASK;
 	write_sysreg(mdcr_el2, mdcr);
 }
 
 static void open_gic(void)
 {
-	if (!FIELD(id_aa64pfr0_el1, 24))
+	if (!id_field(id_aa64pfr0_el1, PFR0_GIC))
 		return;
-	write_sysreg(ICC_SRE_EL2, 0xf);	/* SRE, DFB, DIB, Enable */
+	write_sysreg(ICC_SRE_EL2, ICC_SRE_SRE | ICC_SRE_DFB | ICC_SRE_DIB | ICC_SRE_ENABLE);
 	isb();
 	write_sysreg(ICH_HCR_EL2, 0);
 }
@@ -149,7 +137,7 @@ void cpu_open_to_guest(void)
 {
 	bool e2h;
 
-	write_sysreg(hcr_el2, HCR_TSC | HCR_RW | HCR_APK | HCR_API | HCR_FIEN | HCR_ENSCXT | HCR_ATA);
+	write_sysreg(hcr_el2, HCR_GUEST);
 	isb();
 	e2h = read_sysreg(hcr_el2) & HCR_E2H;	/* some CPUs cannot clear it */
 
@@ -162,9 +150,10 @@ void cpu_open_to_guest(void)
 	write_sysreg(vttbr_el2, 0);
 	write_sysreg(vpidr_el2, read_sysreg(midr_el1));
 	write_sysreg(vmpidr_el2, read_sysreg(mpidr_el1));
+	/* MMU, caches and checks off. */
 	if (e2h)
-		write_sysreg(SCTLR_EL12, SCTLR_EL1_RESET);
+		write_sysreg(SCTLR_EL12, SCTLR_EL1_RES1);
 	else
-		write_sysreg(sctlr_el1, SCTLR_EL1_RESET);
+		write_sysreg(sctlr_el1, SCTLR_EL1_RES1);
 	isb();
 }

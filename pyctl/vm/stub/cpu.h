@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "layout.h"
+#include "regs.h"
 #include "sysreg.h"
 
 /* More than any board we start; CPU_ON beyond it is refused, not mishandled. */
@@ -38,8 +39,6 @@ _Static_assert(offsetof(struct cpu, guard) == CPU_GUARD, "layout.h");
 _Static_assert(sizeof(struct cpu) == CPU_SIZE, "layout.h");
 
 extern struct cpu cpus[MAX_CPUS];	/* the boot CPU's is the first */
-
-#define MPIDR_AFFINITY 0xff00ffffffUL
 
 static inline uint64_t cpu_affinity(void)
 {

@@ -131,7 +131,7 @@ _Noreturn void boot_main(struct cpu *cpu)
 /* Where start.S takes it when there is no EL2: MMU off, no vectors. */
 _Noreturn void refuse_el(void)
 {
-	uint64_t el = read_sysreg(CurrentEL) >> 2 & 3;
+	uint64_t el = read_sysreg(CurrentEL) >> CURRENT_EL_SHIFT & CURRENT_EL_MASK;
 
 	console_init();
 	console_print("stub: refusing to start: this firmware needs EL2 but was started at EL%lu "

@@ -20,18 +20,16 @@
 #define PAGE		MMU_PAGE
 #define LEVEL_SHIFT(level) (12 + 9 * (3 - (level)))
 
-#define DESC_VALID	1UL
 #define DESC_TABLE	3UL		/* at level 3: a page */
 #define DESC_BLOCK	1UL
-#define DESC_ADDRESS	0x0000fffffffff000UL
-#define DESC_DEVICE	(1UL << 2)	/* MAIR index 1, see start.S */
-#define DESC_AP1	(1UL << 6)
-#define DESC_READ_ONLY	(1UL << 7)
-#define DESC_INNER	(3UL << 8)
-#define DESC_AF		(1UL << 10)
-#define DESC_PXN	(1UL << 53)
-#define DESC_XN		(1UL << 54)
-#define HCR_E2H		(1UL << 34)
+#define DESC_ADDRESS	BITS(47, 12)
+#define DESC_DEVICE	BIT(2)	/* MAIR index 1, see start.S */
+#define DESC_AP1	BIT(6)
+#define DESC_READ_ONLY	BIT(7)
+#define DESC_INNER	FIELD(3, 8)
+#define DESC_AF		BIT(10)
+#define DESC_PXN	BIT(53)
+#define DESC_XN		BIT(54)
 
 /* A view begins at the page of its first byte, so it may touch a page more. */
 #define VIEW_STRIDE	(2 * VIEW_LIMIT)

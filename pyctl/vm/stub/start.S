@@ -7,16 +7,15 @@
  * Registers: x19 = this CPU's struct cpu, as soon as there is one.
  */
 #include "layout.h"
+#include "regs.h"
 
 	.file "start.S"		/* or the symbol table names a temporary file */
 
-#define SCTLR_MMU_ON	0x30c5183d	/* RES1 bits, I, SA, C, M */
-#define MAIR		0xff		/* 0: Normal write-back; 1: Device-nGnRnE */
-#define TCR_BASE	0x80803519	/* RES1 bits, inner shareable, WB, 39 bit */
-#define TCR_PS_40_BITS	2
-#define SPSR_EL1H_DAIF	0x3c5
-#define HCR_RW		(1 << 31)
-#define HCR_E2H_BIT	34
+#define SCTLR_MMU_ON	(SCTLR_EL2_RES1 | SCTLR_I | SCTLR_SA | SCTLR_C | SCTLR_M)
+/* In the order in which mmu.c counts them. */
+#define MAIR_KINDS	(MAIR(0, MAIR_NORMAL_WB) | MAIR(1, MAIR_DEVICE_NGNRNE))
+#define TCR_BASE	(TCR_EL2_RES1 | TCR_SH0_INNER | TCR_ORGN0_WB | TCR_IRGN0_WB | TCR_T0SZ(39))
+#define SPSR_EL1H_DAIF	(SPSR_DAIF | SPSR_M_EL1H)
 
 /* Encodings of what Armv8.0 lacks. */
 #define ID_AA64MMFR3_EL1 s3_0_c0_c7_3
@@ -33,7 +32,7 @@ _start:
 	 * has no EL2, and every _el2 register below would be undefined.
 	 */
 	mrs	x0, CurrentEL
-	lsr	x0, x0, #2
+	lsr	x0, x0, #CURRENT_EL_SHIFT
 	cmp	x0, #2
 	b.eq	1f
 	add	x1, x19, #CPU_STACK_TOP
@@ -97,27 +96,27 @@ cpu_reset:
 mmu_enable:
 	/* Extensions of the two control registers, where they exist: off. */
 	mrs	x0, ID_AA64MMFR3_EL1
-	tst	x0, #0xf
+	tst	x0, #(ID_WIDTH_MASK << MMFR3_TCRX)
 	b.eq	1f
 	msr	TCR2_EL2, xzr
-1:	tst	x0, #0xf0
+1:	tst	x0, #(ID_WIDTH_MASK << MMFR3_SCTLRX)
 	b.eq	2f
 	msr	SCTLR2_EL2, xzr
-2:	ldr	x0, =MAIR
+2:	ldr	x0, =MAIR_KINDS
 	msr	mair_el2, x0
 	adrp	x0, mmu_root
 	msr	ttbr0_el2, x0
 	ldr	x0, =TCR_BASE
 	mrs	x1, id_aa64mmfr0_el1
-	and	x1, x1, #0xf
+	and	x1, x1, #(ID_WIDTH_MASK << MMFR0_PARANGE)
 	mov	x2, #TCR_PS_40_BITS
 	cmp	x1, x2
 	csel	x1, x1, x2, lo
 	/* The output size moves where E2H cannot be cleared. */
 	mrs	x2, hcr_el2
-	lsl	x3, x1, #16
-	lsl	x1, x1, #32
-	tst	x2, #(1 << HCR_E2H_BIT)
+	lsl	x3, x1, #TCR_PS_SHIFT
+	lsl	x1, x1, #TCR_IPS_SHIFT
+	tst	x2, #HCR_E2H
 	csel	x1, x1, x3, ne
 	orr	x0, x0, x1
 	msr	tcr_el2, x0

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "regs.h"
+
 #define SYSREG_STRING(name) #name
 
 #define read_sysreg(name) ({						\
@@ -18,6 +20,9 @@
 
 #define write_sysreg(name, value) \
 	__asm__ volatile("msr " SYSREG_STRING(name) ", %x0" : : "rZ"((uint64_t)(value)) : "memory")
+
+/* A field of an ID register, by the name that regs.h has for its place. */
+#define id_field(name, shift) (read_sysreg(name) >> (shift) & ID_WIDTH_MASK)
 
 static inline void isb(void)
 {

@@ -7,17 +7,13 @@
 #include "cpu.h"
 #include "frame.h"
 #include "psci.h"
+#include "regs.h"
 #include "smccc.h"
 #include "sysreg.h"
 #include "trap.h"
 
-#define ESR_EC(esr)	((esr) >> 26 & 0x3f)
-#define ESR_IMM16(esr)	((esr) & 0xffff)
-#define EC_HVC64	0x16
-#define EC_SMC64	0x17
-
-#define SPSR_BTYPE	(3UL << 10)
-#define SPSR_SS		(1UL << 21)
+#define ESR_EC(esr)	((esr) >> ESR_EC_SHIFT & ESR_EC_MASK)
+#define ESR_IMM16(esr)	((esr) & ESR_IMM16_MASK)
 
 #define VECTOR_GUEST_SYNC 8
 
