@@ -239,7 +239,7 @@ def test_kinds_are_those_of_the_stub() -> None:
 
 
 def test_numbers_are_those_of_the_stub() -> None:
-    text = "".join((STUB_SOURCES / name).read_text() for name in ("fault.h", "settings.h", "cpu.h"))
+    text = "".join((STUB_SOURCES / name).read_text() for name in ("fault.h", "value.h", "cpu.h"))
     stub = {
         name: int(number, 0)
         for name, number in re.findall(r"^#define (\w+)\s+(0x[0-9a-f]+|[0-9]+)U?L?\b", text, re.M)

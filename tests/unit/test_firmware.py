@@ -176,7 +176,7 @@ def test_keys_are_those_of_the_stub() -> None:
 
 
 def test_limits_are_those_of_the_stub() -> None:
-    stub = c_numbers("settings.h", "queue.c", "record.c", "config.c", "layout.h")
+    stub = c_numbers("value.h", "queue.c", "record.c", "config.c", "layout.h")
     assert stub["DURATION_LIMIT_US"] == numbers.DURATION_LIMIT_US
     assert stub["RUNS"] == numbers.QUEUE_RUNS
     assert stub["RECORDS"] == numbers.LOG_RECORDS

@@ -12,6 +12,8 @@
  * modelled cache (model.c) alone; without one, nothing is touched.
  */
 #include "cache.h"
+#include "call.h"
+#include "compiler.h"
 #include "cpu.h"
 #include "model.h"
 #include "queue.h"
@@ -22,19 +24,12 @@
 #define FLAG_DRY_RUN	1UL
 #define ATTRIBUTE_GLOBAL 1UL
 
-static uint64_t operations;	/* under state_lock */
-
-uint64_t cache_operations(void)
-{
-	return __atomic_load_n(&operations, __ATOMIC_RELAXED);
-}
-
 static unsigned int physical_address_bits(void)
 {
 	static const uint8_t bits[] = { 32, 36, 40, 42, 44, 48, 52, 56 };
 	uint64_t range = id_field(id_aa64mmfr0_el1, MMFR0_PARANGE);
 
-	return bits[range < sizeof(bits) ? range : sizeof(bits) - 1];
+	return bits[range < ARRAY_SIZE(bits) ? range : ARRAY_SIZE(bits) - 1];
 }
 
 static int32_t check_arguments(const struct call *call)
@@ -142,7 +137,7 @@ static void carry_out(const struct call *call, struct verdict verdict)
 		operate(call);
 		spend(call->entered, call->settings.value[KEY_DURATION_US]);
 	}
-	while (verdict.rides && cache_operations())
+	while (verdict.rides && record_operations())
 		__asm__ volatile("yield");
 	fault_stall(call, FAULT_HOLD);
 	fault_stall(call, FAULT_LATENCY);
@@ -165,14 +160,16 @@ void clean_inv(struct call *call)
 	lock_acquire(&state_lock);
 	ticket = record_enter(&record);
 	verdict = judge(call);
-	operations += verdict.operates;
+	if (verdict.operates)
+		record_operation(true);
 	lock_release(&state_lock);
 
 	carry_out(call, verdict);
 	call_return(call, verdict.status);
 
 	lock_acquire(&state_lock);
-	operations -= verdict.operates;
+	if (verdict.operates)
+		record_operation(false);
 	record_leave(ticket, counter_read(), call->x[0]);
 	lock_release(&state_lock);
 }

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What others need to know of the cache calls under way.
+ * The two functions that all this is about; see cache.c.
  */
 #ifndef CACHE_H
 #define CACHE_H
 
-#include <stdint.h>
+struct call;
 
-/* Calls that are inside the firmware to carry out an operation.  For a decision,
- * hold state_lock (settings.h); without it the number is good for waiting only.
- */
-uint64_t cache_operations(void);
+void clean_inv(struct call *call);
+void clean_inv_attributes(struct call *call);
 
 #endif

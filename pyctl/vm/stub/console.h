@@ -6,13 +6,15 @@
 #ifndef CONSOLE_H
 #define CONSOLE_H
 
+#include "compiler.h"
+
 void console_init(void);
 
 /*
  * Prints one message whole, not mixed with another CPU's.  Knows %s, and %lu,
  * %ld and %lx for 64-bit values; %lx comes with 0x in front.
  */
-__attribute__((format(printf, 1, 2)))
+__printf(1, 2)
 void console_print(const char *format, ...);
 
 #endif

@@ -52,6 +52,8 @@
 
 #define MDCR_ALLOW	(MDCR_E2PB_EL1 | MDCR_ENSPM | MDCR_E2TB_EL1 | MDCR_EBWE | MDCR_ENSTEPOP)
 
+#define CPTR_E2H_OPEN	(CPTR_E2H_E0POE | CPTR_E2H_SMEN | CPTR_E2H_FPEN | CPTR_E2H_ZEN)
+
 static void open_traps(void)
 {
 	uint64_t fgt = id_field(id_aa64mmfr0_el1, MMFR0_FGT);
@@ -86,7 +88,7 @@ static void open_vectors(bool e2h)
 	bool sme = id_field(id_aa64pfr1_el1, PFR1_SME);
 
 	if (e2h)
-		write_sysreg(cptr_el2, CPTR_E2H_E0POE | CPTR_E2H_SMEN | CPTR_E2H_FPEN | CPTR_E2H_ZEN);
+		write_sysreg(cptr_el2, CPTR_E2H_OPEN);
 	else
 		write_sysreg(cptr_el2, CPTR_RES1 | (sme ? 0 : CPTR_TSM) | (sve ? 0 : CPTR_TZ));
 	isb();

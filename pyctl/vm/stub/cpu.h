@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "compiler.h"
 #include "layout.h"
 #include "regs.h"
 #include "sysreg.h"
@@ -30,13 +31,13 @@ struct cpu {
 	uint64_t context;	/* and its x0 there */
 	bool dying;		/* a fatal exception is being reported */
 	/* The rest of this page is the emergency stack; see layout.h. */
-	uint8_t guard[4096] __attribute__((aligned(4096)));
+	uint8_t guard[4096] __aligned(4096);
 	uint8_t stack[CPU_STACK_TOP - CPU_GUARD - 4096];
-} __attribute__((aligned(4096)));
+} __aligned(4096);
 
-_Static_assert(offsetof(struct cpu, dying) < 64, "leave room for the emergency stack");
-_Static_assert(offsetof(struct cpu, guard) == CPU_GUARD, "layout.h");
-_Static_assert(sizeof(struct cpu) == CPU_SIZE, "layout.h");
+static_assert(offsetof(struct cpu, dying) < 64, "leave room for the emergency stack");
+static_assert(offsetof(struct cpu, guard) == CPU_GUARD, "layout.h");
+static_assert(sizeof(struct cpu) == CPU_SIZE, "layout.h");
 
 extern struct cpu cpus[MAX_CPUS];	/* the boot CPU's is the first */
 
@@ -54,6 +55,6 @@ static inline struct cpu *this_cpu(void)
 void cpu_open_to_guest(void);
 
 /* start.S */
-_Noreturn void enter_guest(uint64_t entry, uint64_t context);
+__noreturn void enter_guest(uint64_t entry, uint64_t context);
 
 #endif

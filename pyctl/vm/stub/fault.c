@@ -1,152 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The table of faults: what each kind takes, what it may be combined with, which
- * slots are armed, and which of them a call suffers.
+ * Slots: how faults are armed, which of them a call suffers, and what keeps a call
+ * in firmware or ends it with other registers than it should.
  */
 #include <stddef.h>
 
-#include "cache.h"
+#include "call.h"
 #include "console.h"
 #include "cpu.h"
 #include "fault.h"
+#include "fault_kinds.h"
+#include "record.h"
 #include "smccc.h"
 #include "sysreg.h"
-
-#define ON_CACHE	(FAULT_ON_CLEAN_INV | FAULT_ON_ATTRIBUTES)
-#define ON_DISCOVERY	(FAULT_ON_FEATURES | FAULT_ON_VERSION)
-
-/*
- * What a kind decides.  Two that decide the same thing for the same call
- * contradict each other.
- */
-#define DECIDES_STATUS		(1U << 0)
-#define DECIDES_TIME		(1U << 1)
-#define DECIDES_FIRST		(1U << 2)	/* what becomes of the first line */
-#define DECIDES_LAST		(1U << 3)
-#define DECIDES_HALF		(1U << 4)
-#define DECIDES_BELOW		(1U << 5)
-#define DECIDES_QUEUED		(1U << 6)
-#define DECIDES_BASE		(1U << 7)
-#define DECIDES_PARTIAL		(1U << 8)
-#define DECIDES_MODE		(1U << 9)	/* clean, invalidate or both */
-#define DECIDES_OPERATION	0x3fcU		/* all of it, from FIRST to MODE */
-#define DECIDES_ITSELF		(1U << 31)	/* only its own kind */
-
-static bool is_nothing(uint64_t value)
-{
-	return value == 0;
-}
-
-static bool is_flag(uint64_t value)
-{
-	return value <= 1;
-}
-
-static bool is_u32(uint64_t value)
-{
-	return value <= UINT32_MAX;
-}
-
-static bool is_any(uint64_t value)
-{
-	(void)value;
-	return true;
-}
-
-static bool is_not_zero(uint64_t value)
-{
-	return value != 0;
-}
-
-/* A signed 32-bit number, sign- or zero-extended. */
-static bool is_status(uint64_t value)
-{
-	return is_u32(value) || (int64_t)value == (int32_t)value;
-}
-
-static bool is_duration(uint64_t value)
-{
-	return value <= DURATION_LIMIT_US;
-}
-
-static bool is_limit(uint64_t value)
-{
-	uint64_t window_us = value & UINT32_MAX;
-
-	return value >> 32 && window_us && window_us <= DURATION_LIMIT_US;
-}
-
-static const struct kind {
-	bool (*takes)(uint64_t parameter);
-	uint64_t initial;		/* the parameter, unless one is set */
-	unsigned int calls;		/* FAULT_ON_* that it can be about */
-	unsigned int usual;		/* and is about, unless that is set */
-	unsigned int decides;
-} kinds[FAULT_KINDS] = {
-	[FAULT_STATUS] = { is_status, 0, ON_CACHE, FAULT_ON_CLEAN_INV, DECIDES_STATUS },
-	[FAULT_LATENCY] = { is_duration, 0, ON_CACHE, FAULT_ON_CLEAN_INV, DECIDES_TIME },
-	[FAULT_HANG] = { is_nothing, 0, ON_CACHE, FAULT_ON_CLEAN_INV,
-			 DECIDES_STATUS | DECIDES_TIME },
-	[FAULT_HOLD_EARLY] = { is_duration, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-			       DECIDES_ITSELF },
-	[FAULT_HOLD] = { is_duration, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-			 DECIDES_ITSELF },
-	[FAULT_RATE_LIMIT] = { is_limit, 1UL << 32 | 1000000, FAULT_ON_CLEAN_INV,
-			       FAULT_ON_CLEAN_INV, DECIDES_ITSELF },
-	[FAULT_BUSY_INSIDE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				DECIDES_QUEUED },
-
-	[FAULT_NOOP] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-			 DECIDES_OPERATION },
-	[FAULT_SKIP_FIRST_LINE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				    DECIDES_FIRST },
-	[FAULT_SKIP_LAST_LINE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				   DECIDES_LAST },
-	[FAULT_SKIP_SECOND_HALF] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				     DECIDES_HALF },
-	[FAULT_ONLY_BELOW] = { is_not_zero, 1UL << 32, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-			       DECIDES_BELOW },
-	[FAULT_SKIP_QUEUED] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				DECIDES_QUEUED },
-	[FAULT_WRONG_BASE] = { is_not_zero, 4096, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-			       DECIDES_BASE },
-	[FAULT_LOSE_PARTIAL] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				 DECIDES_PARTIAL },
-	[FAULT_CLEAN_ONLY] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-			       DECIDES_MODE },
-	[FAULT_INVALIDATE_ONLY] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				    DECIDES_MODE },
-
-	[FAULT_X0_GARBAGE] = { is_u32, 0xdeadbeef, ON_CACHE | ON_DISCOVERY, ON_CACHE,
-			       DECIDES_ITSELF },
-	[FAULT_CLOBBER_X1_X3] = { is_nothing, 0, FAULT_ON_CLEAN_INV | ON_DISCOVERY,
-				  FAULT_ON_CLEAN_INV, DECIDES_ITSELF },
-	[FAULT_CLOBBER_X4_X17] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
-				   DECIDES_ITSELF },
-	[FAULT_CLOBBER_SIMD] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
-				 DECIDES_ITSELF },
-
-	[FAULT_ATTR_GLOBAL] = { is_flag, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
-				DECIDES_ITSELF },
-	[FAULT_ATTR_LATENCY_US] = { is_any, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
-				    DECIDES_ITSELF },
-	[FAULT_ATTR_RATE] = { is_any, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
-			      DECIDES_ITSELF },
-	[FAULT_ATTR_BREAK_EVEN] = { is_any, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
-				    DECIDES_ITSELF },
-	[FAULT_VERSION] = { is_status, 0, FAULT_ON_VERSION, FAULT_ON_VERSION, DECIDES_ITSELF },
-	[FAULT_FEATURES_CLEAN_INV] = { is_status, 0, FAULT_ON_FEATURES, FAULT_ON_FEATURES,
-				       DECIDES_ITSELF },
-	[FAULT_FEATURES_ATTRIBUTES] = { is_status, 0, FAULT_ON_FEATURES, FAULT_ON_FEATURES,
-					DECIDES_ITSELF },
-	[FAULT_SMC32_ALIAS] = { is_nothing, 0, FAULT_ON_ALIAS, FAULT_ON_ALIAS, DECIDES_ITSELF },
-	[FAULT_REFUSE_HINT] = { is_nothing, 0, FAULT_ON_HINT, FAULT_ON_HINT, DECIDES_ITSELF },
-	[FAULT_DRY_RUN_ACTS] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
-				 DECIDES_ITSELF },
-	[FAULT_LOOSE_ID] = { is_nothing, 0, FAULT_ON_UNKNOWN, FAULT_ON_UNKNOWN, DECIDES_ITSELF },
-	[FAULT_ANSWER_UNKNOWN] = { is_nothing, 0, FAULT_ON_UNKNOWN, FAULT_ON_UNKNOWN,
-				   DECIDES_ITSELF },
-};
+#include "value.h"
 
 struct fault {
 	uint64_t kind;
@@ -175,7 +42,7 @@ static bool contradict(const struct fault *a, const struct fault *b)
 	if (!a->kind || !b->kind || !(a->calls & b->calls) || !same_cpu)
 		return false;
 	return a->kind == b->kind ||
-	       (kinds[a->kind].decides & kinds[b->kind].decides & ~DECIDES_ITSELF);
+	       (fault_kinds[a->kind].decides & fault_kinds[b->kind].decides & ~DECIDES_ITSELF);
 }
 
 static bool consistent(const struct fault *slots)
@@ -222,10 +89,10 @@ static bool stage_kind(struct fault *fault, uint64_t value)
 		return false;
 	*fault = (struct fault){
 		.kind = value,
-		.parameter = kinds[value].initial,
+		.parameter = fault_kinds[value].initial,
 		.every = 1,
 		.cpu = FAULT_ANY_CPU,
-		.calls = kinds[value].usual,
+		.calls = fault_kinds[value].usual,
 	};
 	return true;
 }
@@ -251,7 +118,7 @@ bool fault_set(uint64_t key, uint64_t slot, uint64_t value)
 		return false;
 	switch (key) {
 	case KEY_FAULT_PARAMETER:
-		return stage(&fault->parameter, value, kinds[fault->kind].takes(value));
+		return stage(&fault->parameter, value, fault_kinds[fault->kind].takes(value));
 	case KEY_FAULT_COUNT:
 		return stage(&fault->count, value, is_u32(value));
 	case KEY_FAULT_EVERY:
@@ -261,7 +128,7 @@ bool fault_set(uint64_t key, uint64_t slot, uint64_t value)
 			     value == FAULT_ANY_CPU || !(value & ~MPIDR_AFFINITY));
 	case KEY_FAULT_CALLS:
 		return stage(&fault->calls, value,
-			     value && !(value & ~(uint64_t)kinds[fault->kind].calls));
+			     value && !(value & ~(uint64_t)fault_kinds[fault->kind].calls));
 	default:
 		return false;
 	}
@@ -291,13 +158,13 @@ bool fault_get(uint64_t key, uint64_t slot, uint64_t *value)
 /* A window begins with the first call after the last one's end. */
 static bool over_the_limit(struct fault *fault, uint64_t now)
 {
-	uint64_t ticks = (fault->parameter & UINT32_MAX) * read_sysreg(cntfrq_el0) / 1000000;
+	uint64_t ticks = RATE_LIMIT_WINDOW_US(fault->parameter) * read_sysreg(cntfrq_el0) / 1000000;
 
 	if (!fault->window_calls || now - fault->window_start >= ticks) {
 		fault->window_start = now;
 		fault->window_calls = 0;
 	}
-	if (fault->window_calls >= fault->parameter >> 32)
+	if (fault->window_calls >= RATE_LIMIT_BURST(fault->parameter))
 		return true;
 	fault->window_calls++;
 	return false;
@@ -311,7 +178,7 @@ static bool applies(struct fault *fault, const struct call *call)
 		return over_the_limit(fault, call->entered);
 	case FAULT_BUSY_INSIDE:
 	case FAULT_SKIP_QUEUED:
-		return cache_operations() != 0;
+		return record_operations() != 0;
 	case FAULT_FEATURES_CLEAN_INV:
 		return (uint32_t)call->arg[1] == SMCCC_CLEAN_INV;
 	case FAULT_FEATURES_ATTRIBUTES:
@@ -407,14 +274,13 @@ void fault_stall(const struct call *call, enum fault_kind kind)
 static void clobber_simd(void)
 {
 	/* The compiler uses none of them, here and in all of the stub. */
-	__asm__ volatile(
-	".arch_extension simd\n"
-	".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
-	"movi	v\\n\\().16b, #0xa5\n"
-	".endr\n"
-	".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n"
-	"movi	v\\n\\().16b, #0xa5\n"
-	".endr");
+	__asm__ volatile(".arch_extension simd\n"
+			 ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+			 "movi	v\\n\\().16b, #0xa5\n"
+			 ".endr\n"
+			 ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n"
+			 "movi	v\\n\\().16b, #0xa5\n"
+			 ".endr");
 }
 
 void fault_clobber(struct call *call, unsigned int calls)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "compiler.h"
 #include "layout.h"
 
 struct frame {
@@ -18,9 +19,9 @@ struct frame {
 	uint64_t sp;	/* of the interrupted context; for the dump only */
 };
 
-_Static_assert(offsetof(struct frame, elr) == FRAME_ELR, "layout.h");
-_Static_assert(offsetof(struct frame, spsr) == FRAME_SPSR, "layout.h");
-_Static_assert(offsetof(struct frame, sp) == FRAME_SP, "layout.h");
-_Static_assert(sizeof(struct frame) == FRAME_SIZE && FRAME_SIZE % 16 == 0, "layout.h");
+static_assert(offsetof(struct frame, elr) == FRAME_ELR, "layout.h");
+static_assert(offsetof(struct frame, spsr) == FRAME_SPSR, "layout.h");
+static_assert(offsetof(struct frame, sp) == FRAME_SP, "layout.h");
+static_assert(sizeof(struct frame) == FRAME_SIZE && FRAME_SIZE % 16 == 0, "layout.h");
 
 #endif

@@ -39,7 +39,8 @@
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
-extern uint8_t _start[];
+/* stub.ld, and start.S for the first. */
+extern uint8_t _start[], __text_start[], __text_end[], __rodata_end[], __stub_end[];
 
 static inline uint64_t firmware_base(void)
 {

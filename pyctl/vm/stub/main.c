@@ -5,12 +5,15 @@
  * a guest that starts on wrong premises is much harder to explain.
  */
 #include "boot.h"
+#include "compiler.h"
 #include "console.h"
 #include "cpu.h"
+#include "fault.h"
 #include "mmu.h"
 #include "psci.h"
 #include "queue.h"
 #include "settings.h"
+#include "smccc.h"
 #include "string.h"
 #include "vendor.h"
 
@@ -30,9 +33,6 @@ struct image_header {
 };
 
 #define IMAGE_BIG_ENDIAN 1UL
-
-_Noreturn void boot_main(struct cpu *cpu);
-_Noreturn void refuse_el(void);
 
 /*
  * The board's description goes to the base of RAM, over the one that QEMU has put
@@ -110,7 +110,7 @@ static void introduce(const struct settings *settings)
 }
 
 /* Where start.S takes the boot CPU, with the MMU on. */
-_Noreturn void boot_main(struct cpu *cpu)
+__noreturn void boot_main(struct cpu *cpu)
 {
 	struct settings settings;
 	uint64_t entry;
@@ -129,9 +129,9 @@ _Noreturn void boot_main(struct cpu *cpu)
 }
 
 /* Where start.S takes it when there is no EL2: MMU off, no vectors. */
-_Noreturn void refuse_el(void)
+__noreturn void refuse_el(void)
 {
-	uint64_t el = read_sysreg(CurrentEL) >> CURRENT_EL_SHIFT & CURRENT_EL_MASK;
+	uint64_t el = read_sysreg(CURRENT_EL) >> CURRENT_EL_SHIFT & CURRENT_EL_MASK;
 
 	console_init();
 	console_print("stub: refusing to start: this firmware needs EL2 but was started at EL%lu "

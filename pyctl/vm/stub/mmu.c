@@ -11,6 +11,7 @@
  */
 #include <stdbool.h>
 
+#include "compiler.h"
 #include "cpu.h"
 #include "layout.h"
 #include "mmu.h"
@@ -41,12 +42,9 @@
  */
 #define VIEW_TABLES	(VIEW_LIMIT / (1UL << LEVEL_SHIFT(2)) + 1)
 #define TABLES		(1 + 2 + 2 + 2 + 1 + VIEWS * VIEW_TABLES)
-typedef uint64_t table_t[ENTRIES];
-table_t mmu_root __attribute__((aligned(4096)));
-static table_t pool[TABLES - 1] __attribute__((aligned(4096)));
+uint64_t mmu_root[ENTRIES] __aligned(MMU_PAGE);
+static uint64_t pool[TABLES - 1][ENTRIES] __aligned(MMU_PAGE);
 static unsigned int pool_used;
-
-extern uint8_t __text_start[], __text_end[], __rodata_end[], __stub_end[];
 
 static uint64_t attributes(enum mmu_kind kind)
 {

@@ -15,12 +15,12 @@
  * only ever exchanged for what was seen in them, and a store that comes between
  * leaves its line dirty.
  */
+#include "call.h"
 #include "layout.h"
 #include "mmu.h"
 #include "model.h"
 #include "smccc.h"
 #include "string.h"
-#include "vendor.h"
 
 #define WINDOW_LIMIT	(MEDIA_SIZE / 2)
 #define LINE_MIN	16UL
@@ -53,8 +53,10 @@ static void clean_line(uint64_t offset)
 	uint64_t *known = (uint64_t *)(synced + offset);
 	uint64_t *to = (uint64_t *)(media + offset);
 
-	for (uint64_t i = 0; i < window.line_size / WORD; i++)
-		to[i] = known[i] = __atomic_load_n(&cache[i], __ATOMIC_RELAXED);
+	for (uint64_t i = 0; i < window.line_size / WORD; i++) {
+		known[i] = __atomic_load_n(&cache[i], __ATOMIC_RELAXED);
+		to[i] = known[i];
+	}
 }
 
 /* The cache gets the line.  False if the guest stored to it meanwhile. */

@@ -31,4 +31,12 @@ void model_operate(const struct operation *operation);
 
 void model_stop(void);
 
+/* Vendor calls about it: the table of dispatch.c. */
+struct call;
+
+void vendor_model(struct call *call);
+void vendor_media_read(struct call *call);
+void vendor_media_write(struct call *call);
+void vendor_media_copy(struct call *call);
+
 #endif

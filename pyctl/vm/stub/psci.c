@@ -6,14 +6,14 @@
  */
 #include <stddef.h>
 
+#include "compiler.h"
+#include "call.h"
+#include "cpu.h"
 #include "psci.h"
 
 struct cpu cpus[MAX_CPUS];
 
 static struct lock cpus_lock;	/* mpidr, state, entry and context of all CPUs */
-
-_Noreturn void secondary_main(struct cpu *cpu);
-extern uint8_t secondary_entry[];
 
 static void set_state(struct cpu *cpu, enum cpu_state state)
 {
@@ -39,7 +39,7 @@ uint64_t psci_cpus_online(void)
 	return online;
 }
 
-_Noreturn void psci_system_off(void)
+__noreturn void psci_system_off(void)
 {
 	psci_smc(PSCI_SYSTEM_OFF, 0, 0, 0);
 	for (;;)
@@ -54,17 +54,6 @@ void psci_version(struct call *call)
 	bool smccc = call->settings.value[KEY_SMCCC_VERSION];
 
 	call_return(call, smccc ? PSCI_VERSION_1_1 : PSCI_VERSION_0_2);
-}
-
-void psci_features(struct call *call)
-{
-	uint32_t fid = (uint32_t)call->arg[1];
-	bool known = FID_OWNER(fid) == OWNER_STANDARD || fid == SMCCC_VERSION;
-
-	if (known && smccc_offers(fid, &call->settings))
-		call_return(call, PSCI_SUCCESS);
-	else
-		call_return(call, PSCI_NOT_SUPPORTED);
 }
 
 void psci_forward(struct call *call)
@@ -134,7 +123,7 @@ void psci_cpu_on(struct call *call)
 }
 
 /* Where start.S takes a CPU that CPU_ON started. */
-_Noreturn void secondary_main(struct cpu *cpu)
+__noreturn void secondary_main(struct cpu *cpu)
 {
 	uint64_t entry, context;
 

@@ -5,8 +5,13 @@
 #ifndef PSCI_H
 #define PSCI_H
 
-#include "cpu.h"
+#include <stdint.h>
+
+#include "compiler.h"
 #include "smccc.h"
+
+struct call;
+struct cpu;
 
 #define PSCI_VERSION		FID32(OWNER_STANDARD, 0x00U)
 #define PSCI_CPU_SUSPEND	FID32(OWNER_STANDARD, 0x01U)
@@ -34,11 +39,21 @@ enum psci_status {
 	PSCI_INVALID_ADDRESS = -9,
 };
 
+/* Of the table in dispatch.c. */
+void psci_version(struct call *call);
+void psci_cpu_on(struct call *call);
+void psci_cpu_off(struct call *call);
+void psci_forward(struct call *call);
+
 void psci_boot_cpu(struct cpu *cpu);
 uint64_t psci_cpus_online(void);
 
 /* Powers the machine off; stays here if that is refused. */
-_Noreturn void psci_system_off(void);
+__noreturn void psci_system_off(void);
+
+/* Where start.S has a CPU begin that CPU_ON started, and where it takes it. */
+extern uint8_t secondary_entry[];
+__noreturn void secondary_main(struct cpu *cpu);
 
 /* start.S; x1 to x3 are the call's arguments, the result is its x0 */
 int64_t psci_smc(uint64_t fid, uint64_t x1, uint64_t x2, uint64_t x3);

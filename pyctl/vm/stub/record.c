@@ -15,6 +15,18 @@ static struct record ring[RECORDS];
 static uint64_t next_ticket;
 static uint64_t first_ticket;	/* the first since the last clear */
 
+static uint64_t operations;
+
+void record_operation(bool begins)
+{
+	operations += begins ? 1 : -1UL;
+}
+
+uint64_t record_operations(void)
+{
+	return __atomic_load_n(&operations, __ATOMIC_RELAXED);
+}
+
 void record_count(enum counter counter)
 {
 	if (counter < COUNTERS)

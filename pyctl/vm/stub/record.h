@@ -40,6 +40,13 @@ uint64_t record_counter(enum counter counter);
 uint64_t record_enter(const struct record *record);
 void record_leave(uint64_t ticket, uint64_t left, uint64_t returned);
 
+/*
+ * Calls that are inside the firmware to carry out an operation.  Without the lock the
+ * number is good for waiting only.
+ */
+void record_operation(bool begins);
+uint64_t record_operations(void);
+
 /* Calls recorded since the last clear; record number seq (from 0) of these. */
 uint64_t record_total(void);
 bool record_get(uint64_t seq, struct record *record);

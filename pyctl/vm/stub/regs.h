@@ -34,6 +34,8 @@
 #define SMFR0_SMEVER		56
 #define SMFR0_FA64		63	/* one bit */
 
+/* CurrentEL, by its encoding. */
+#define CURRENT_EL		s3_0_c4_c2_2
 #define CURRENT_EL_SHIFT	2
 #define CURRENT_EL_MASK		3
 

@@ -7,43 +7,17 @@
 #include "queue.h"
 #include "settings.h"
 #include "smccc.h"
+#include "value.h"
 
 static bool is_version(uint64_t value)
 {
 	return value == 0 || (value >= VERSION_1_0 && value <= VERSION_1_2);
 }
 
-static bool is_flag(uint64_t value)
-{
-	return value <= 1;
-}
-
-static bool is_u32(uint64_t value)
-{
-	return value <= UINT32_MAX;
-}
-
-static bool is_u64(uint64_t value)
-{
-	(void)value;
-	return true;
-}
-
-static bool is_duration(uint64_t value)
-{
-	return value <= DURATION_LIMIT_US;
-}
-
 /* Of whole pages that mmu.c can map. */
 static bool is_memory(uint64_t value)
 {
 	return value % MMU_PAGE == 0 && value < MMU_VIEWS;
-}
-
-/* A signed 32-bit number, sign- or zero-extended. */
-static bool is_status(uint64_t value)
-{
-	return is_u32(value) || (int64_t)value == (int32_t)value;
 }
 
 static const struct setting {
@@ -56,8 +30,8 @@ static const struct setting {
 	[KEY_ATTRIBUTES] = { is_flag, false, 1 },
 	[KEY_GLOBAL] = { is_flag, false, 0 },
 	[KEY_LATENCY_US] = { is_u32, false, 0 },
-	[KEY_RATE] = { is_u64, false, 0 },
-	[KEY_BREAK_EVEN] = { is_u64, false, 0 },
+	[KEY_RATE] = { is_anything, false, 0 },
+	[KEY_BREAK_EVEN] = { is_anything, false, 0 },
 	[KEY_DURATION_US] = { is_duration, false, 0 },
 	[KEY_ATTRIBUTES_STATUS] = { is_status, false, SMCCC_SUCCESS },
 	[KEY_GUEST_ENTRY] = { is_memory, true, 0 },

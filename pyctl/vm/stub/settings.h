@@ -34,9 +34,6 @@
 #define KEY_CONDUIT		0x0fU	/* boot only; the one the device tree names */
 #define SETTING_KEYS		0x10U	/* the keys above are below this */
 
-/* The most that a call may be told to take: ten minutes. */
-#define DURATION_LIMIT_US	600000000UL
-
 /* Values by key, so that a copy of it is one call's view of the firmware. */
 struct settings {
 	uint64_t value[SETTING_KEYS];

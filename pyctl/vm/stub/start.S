@@ -31,7 +31,7 @@ _start:
 	/* Before anything else is touched: a board without virtualization=on
 	 * has no EL2, and every _el2 register below would be undefined.
 	 */
-	mrs	x0, CurrentEL
+	mrs	x0, CURRENT_EL
 	lsr	x0, x0, #CURRENT_EL_SHIFT
 	cmp	x0, #2
 	b.eq	1f

@@ -18,8 +18,10 @@
 	value_;								\
 })
 
-#define write_sysreg(name, value) \
-	__asm__ volatile("msr " SYSREG_STRING(name) ", %x0" : : "rZ"((uint64_t)(value)) : "memory")
+#define write_sysreg(name, value) ({						\
+	__asm__ volatile("msr " SYSREG_STRING(name) ", %x0"			\
+			 : : "rZ"((uint64_t)(value)) : "memory");		\
+})
 
 /* A field of an ID register, by the name that regs.h has for its place. */
 #define id_field(name, shift) (read_sysreg(name) >> (shift) & ID_WIDTH_MASK)

@@ -3,12 +3,14 @@
  * Exceptions that reach EL2: the guest's calls, and everything that must not
  * happen, which ends the machine with all that is known about it.
  */
+#include "compiler.h"
 #include "console.h"
 #include "cpu.h"
+#include "dispatch.h"
 #include "frame.h"
 #include "psci.h"
 #include "regs.h"
-#include "smccc.h"
+#include "settings.h"
 #include "sysreg.h"
 #include "trap.h"
 
@@ -36,7 +38,7 @@ static const char *const vector_names[16] = {
 	"SError from AArch32",
 };
 
-_Noreturn void fatal_exception(struct frame *frame, unsigned int vector)
+__noreturn void fatal_exception(struct frame *frame, unsigned int vector)
 {
 	struct cpu *cpu = this_cpu();
 

@@ -3,10 +3,12 @@
  * The vendor calls; vendor.h has their arguments and results.  Every one is
  * done under the state's lock, so that what it returns belongs together.
  */
+#include "call.h"
 #include "model.h"
 #include "psci.h"
 #include "queue.h"
 #include "record.h"
+#include "smccc.h"
 #include "sysreg.h"
 #include "vendor.h"
 

@@ -39,4 +39,14 @@
 #define KEY_CPUS_ONLINE		0x28U
 #define KEY_OTHER_CONDUIT	0x29U
 
+struct call;
+
+void vendor_uid(struct call *call);
+void vendor_revision(struct call *call);
+void vendor_get(struct call *call);
+void vendor_set(struct call *call);
+void vendor_reset(struct call *call);
+void vendor_queue(struct call *call);
+void vendor_log(struct call *call);
+
 #endif

@@ -6,6 +6,11 @@
  */
 #include <stddef.h>
 
+#include "cache.h"
+#include "call.h"
+#include "compiler.h"
+#include "dispatch.h"
+#include "model.h"
 #include "psci.h"
 #include "record.h"
 #include "smccc.h"
@@ -46,21 +51,8 @@ static void smccc_version(struct call *call)
 		call_return(call, (int64_t)call->settings.value[KEY_SMCCC_VERSION]);
 }
 
-/* DEN0028 7.3: for functions of the Arm architecture service only. */
-static void smccc_arch_features(struct call *call)
-{
-	const struct faults *faults = &call->faults;
-	uint32_t fid = (uint32_t)call->arg[1];
-
-	if (fault_hits(faults, FAULT_FEATURES_CLEAN_INV))
-		call_return(call, (int32_t)faults->parameter[FAULT_FEATURES_CLEAN_INV]);
-	else if (fault_hits(faults, FAULT_FEATURES_ATTRIBUTES))
-		call_return(call, (int32_t)faults->parameter[FAULT_FEATURES_ATTRIBUTES]);
-	else if (FID_OWNER(fid) == OWNER_ARCH && smccc_offers(fid, &call->settings))
-		call_return(call, SMCCC_SUCCESS);
-	else
-		call_return(call, SMCCC_NOT_SUPPORTED);
-}
+static void smccc_arch_features(struct call *call);
+static void psci_features(struct call *call);
 
 static const struct service {
 	uint32_t fid;
@@ -104,15 +96,44 @@ static const struct service {
 
 static const struct service *find(uint32_t fid, const struct settings *settings)
 {
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(services); i++)
 		if (services[i].fid == fid && services[i].offered(settings))
 			return &services[i];
 	return NULL;
 }
 
-bool smccc_offers(uint32_t fid, const struct settings *settings)
+/* Whether this exact identifier is a function that is offered now. */
+static bool offers(uint32_t fid, const struct settings *settings)
 {
 	return find(fid, settings);
+}
+
+/* DEN0028 7.3: for functions of the Arm architecture service only. */
+static void smccc_arch_features(struct call *call)
+{
+	const struct faults *faults = &call->faults;
+	uint32_t fid = (uint32_t)call->arg[1];
+
+	if (fault_hits(faults, FAULT_FEATURES_CLEAN_INV))
+		call_return(call, (int32_t)faults->parameter[FAULT_FEATURES_CLEAN_INV]);
+	else if (fault_hits(faults, FAULT_FEATURES_ATTRIBUTES))
+		call_return(call, (int32_t)faults->parameter[FAULT_FEATURES_ATTRIBUTES]);
+	else if (FID_OWNER(fid) == OWNER_ARCH && offers(fid, &call->settings))
+		call_return(call, SMCCC_SUCCESS);
+	else
+		call_return(call, SMCCC_NOT_SUPPORTED);
+}
+
+/* DEN0022 5.15: for those of PSCI, and for where SMCCC begins. */
+static void psci_features(struct call *call)
+{
+	uint32_t fid = (uint32_t)call->arg[1];
+	bool known = FID_OWNER(fid) == OWNER_STANDARD || fid == SMCCC_VERSION;
+
+	if (known && offers(fid, &call->settings))
+		call_return(call, PSCI_SUCCESS);
+	else
+		call_return(call, PSCI_NOT_SUPPORTED);
 }
 
 static void answer_success(struct call *call)
@@ -173,7 +194,7 @@ void smccc_dispatch(struct frame *frame, unsigned int conduit, unsigned int imme
 	call.conduit = conduit;
 	call.entered = counter_read();
 	call.faults.hits = 0;
-	for (unsigned int i = 1; i < sizeof(call.arg) / sizeof(call.arg[0]); i++)
+	for (unsigned int i = 1; i < ARRAY_SIZE(call.arg); i++)
 		call.arg[i] = call.fid & FID_SMC64 ? frame->x[i] : (uint32_t)frame->x[i];
 
 	lock_acquire(&state_lock);

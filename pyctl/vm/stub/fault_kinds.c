@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The table of faults: what each kind takes, which calls it can be about, and what
+ * it decides, so that two that contradict each other are never in force.
+ */
+#include "fault_kinds.h"
+#include "value.h"
+
+#define ON_CACHE	(FAULT_ON_CLEAN_INV | FAULT_ON_ATTRIBUTES)
+#define ON_DISCOVERY	(FAULT_ON_FEATURES | FAULT_ON_VERSION)
+
+static bool is_nothing(uint64_t value)
+{
+	return value == 0;
+}
+
+static bool is_not_zero(uint64_t value)
+{
+	return value != 0;
+}
+
+static bool is_limit(uint64_t value)
+{
+	uint64_t window_us = RATE_LIMIT_WINDOW_US(value);
+
+	return RATE_LIMIT_BURST(value) && window_us && window_us <= DURATION_LIMIT_US;
+}
+
+const struct fault_kind_rules fault_kinds[FAULT_KINDS] = {
+	[FAULT_STATUS] = { is_status, 0, ON_CACHE, FAULT_ON_CLEAN_INV, DECIDES_STATUS },
+	[FAULT_LATENCY] = { is_duration, 0, ON_CACHE, FAULT_ON_CLEAN_INV, DECIDES_TIME },
+	[FAULT_HANG] = { is_nothing, 0, ON_CACHE, FAULT_ON_CLEAN_INV,
+			 DECIDES_STATUS | DECIDES_TIME },
+	[FAULT_HOLD_EARLY] = { is_duration, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_ITSELF },
+	[FAULT_HOLD] = { is_duration, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			 DECIDES_ITSELF },
+	[FAULT_RATE_LIMIT] = { is_limit, RATE_LIMIT(1, 1000000), FAULT_ON_CLEAN_INV,
+			       FAULT_ON_CLEAN_INV, DECIDES_ITSELF },
+	[FAULT_BUSY_INSIDE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				DECIDES_QUEUED },
+
+	[FAULT_NOOP] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			 DECIDES_OPERATION },
+	[FAULT_SKIP_FIRST_LINE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				    DECIDES_FIRST },
+	[FAULT_SKIP_LAST_LINE] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				   DECIDES_LAST },
+	[FAULT_SKIP_SECOND_HALF] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				     DECIDES_HALF },
+	[FAULT_ONLY_BELOW] = { is_not_zero, 1UL << 32, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_BELOW },
+	[FAULT_SKIP_QUEUED] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				DECIDES_QUEUED },
+	[FAULT_WRONG_BASE] = { is_not_zero, 4096, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_BASE },
+	[FAULT_LOSE_PARTIAL] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				 DECIDES_PARTIAL },
+	[FAULT_CLEAN_ONLY] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_MODE },
+	[FAULT_INVALIDATE_ONLY] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				    DECIDES_MODE },
+
+	[FAULT_X0_GARBAGE] = { is_u32, 0xdeadbeef, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+			       DECIDES_ITSELF },
+	[FAULT_CLOBBER_X1_X3] = { is_nothing, 0, FAULT_ON_CLEAN_INV | ON_DISCOVERY,
+				  FAULT_ON_CLEAN_INV, DECIDES_ITSELF },
+	[FAULT_CLOBBER_X4_X17] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+				   DECIDES_ITSELF },
+	[FAULT_CLOBBER_SIMD] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+				 DECIDES_ITSELF },
+
+	[FAULT_ATTR_GLOBAL] = { is_flag, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+				DECIDES_ITSELF },
+	[FAULT_ATTR_LATENCY_US] = { is_anything, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+				    DECIDES_ITSELF },
+	[FAULT_ATTR_RATE] = { is_anything, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+			      DECIDES_ITSELF },
+	[FAULT_ATTR_BREAK_EVEN] = { is_anything, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+				    DECIDES_ITSELF },
+	[FAULT_VERSION] = { is_status, 0, FAULT_ON_VERSION, FAULT_ON_VERSION, DECIDES_ITSELF },
+	[FAULT_FEATURES_CLEAN_INV] = { is_status, 0, FAULT_ON_FEATURES, FAULT_ON_FEATURES,
+				       DECIDES_ITSELF },
+	[FAULT_FEATURES_ATTRIBUTES] = { is_status, 0, FAULT_ON_FEATURES, FAULT_ON_FEATURES,
+					DECIDES_ITSELF },
+	[FAULT_SMC32_ALIAS] = { is_nothing, 0, FAULT_ON_ALIAS, FAULT_ON_ALIAS, DECIDES_ITSELF },
+	[FAULT_REFUSE_HINT] = { is_nothing, 0, FAULT_ON_HINT, FAULT_ON_HINT, DECIDES_ITSELF },
+	[FAULT_DRY_RUN_ACTS] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				 DECIDES_ITSELF },
+	[FAULT_LOOSE_ID] = { is_nothing, 0, FAULT_ON_UNKNOWN, FAULT_ON_UNKNOWN, DECIDES_ITSELF },
+	[FAULT_ANSWER_UNKNOWN] = { is_nothing, 0, FAULT_ON_UNKNOWN, FAULT_ON_UNKNOWN,
+				   DECIDES_ITSELF },
+};
