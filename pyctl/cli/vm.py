@@ -51,11 +51,17 @@ BOARD_OPTIONS = (
         help="Build tree of the kernel, where --kernel is a path.",
     ),
     click.option(
+        "--boot",
+        type=click.Choice(["dt", "uefi"]),
+        default="dt",
+        show_default=True,
+        help="How the board comes to its kernel: with a device tree and a range for tests, or "
+        "with UEFI and ACPI and nothing made for tests.",
+    ),
+    click.option(
         "--conduit",
         type=click.Choice(["hvc", "smc"]),
-        default="hvc",
-        show_default=True,
-        help="How the guest calls firmware.",
+        help="How the guest calls firmware.  [default: hvc; smc with --boot uefi]",
     ),
     click.option("--cpus", type=int, default=2, show_default=True, help="Number of CPUs."),
     click.option(
@@ -105,7 +111,8 @@ def _spec(options: dict[str, Any]) -> Spec:
     return Spec(
         kernel=options["kernel"],
         kdir=options["kdir"],
-        conduit=options["conduit"],
+        boot=options["boot"],
+        conduit=options["conduit"] or "",
         cpus=options["cpus"],
         memory_mib=options["memory"],
         cpu=options["cpu"],

@@ -302,4 +302,6 @@ def main() -> NoReturn:
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()
-    Agent(port).serve()
+    agent = Agent(port)
+    agent.send(Frame.AWAKE, 0)
+    agent.serve()

@@ -52,6 +52,7 @@ class Frame(enum.IntEnum):
     ERROR = 70  # JSON: message; the request was not carried out
     DONE = 71  # FILES, PRELOAD or SETTLE was carried out
     TAKEN = 72  # JSON: bytes of STDIN that the command took, or that nobody will; more: wanted?
+    AWAKE = 73  # of request 0: the agent has begun, and has heard nothing that was sent before
 
 
 _KINDS = frozenset(int(kind) for kind in Frame)

@@ -54,9 +54,7 @@ def patch(blob: bytes, layout: Layout) -> bytes:
     if layout.target_addr >= RAM_BASE + layout.memory_bytes:
         # The RAM between the two is nobody's: it would only have to be looked after.
         banks += [layout.target_addr, TARGET_SIZE]
-    memory = tree.get_node(f"/memory@{RAM_BASE:x}")
-    memory.remove_property("reg")
-    memory.append(_cells("reg", *banks))
+    _set_memory(tree, *banks)
 
     psci = tree.get_node("/psci")
     psci.set_property("method", layout.conduit)
@@ -70,6 +68,20 @@ def patch(blob: bytes, layout: Layout) -> bytes:
     tree.root.append(reserved)
     data: bytes = tree.to_dtb(version=17)
     return data
+
+
+def with_memory(blob: bytes, size_bytes: int) -> bytes:
+    """QEMU's device tree blob with so much memory, from the base of RAM on."""
+    tree = fdt.parse_dtb(blob)
+    _set_memory(tree, RAM_BASE, size_bytes)
+    data: bytes = tree.to_dtb(version=17)
+    return data
+
+
+def _set_memory(tree: fdt.FDT, *banks: int) -> None:
+    memory = tree.get_node(f"/memory@{RAM_BASE:x}")
+    memory.remove_property("reg")
+    memory.append(_cells("reg", *banks))
 
 
 def _cells(name: str, *values: int) -> fdt.PropWords:

@@ -16,9 +16,9 @@ from pyctl.cache import Cache, Entry
 from pyctl.errors import TargetLost
 from pyctl.vm.build import Builder
 from pyctl.vm.machine import QemuProcess
-from pyctl.vm.plan import BASE_MODULES, READY_MODULES, BoardPlan
+from pyctl.vm.plan import BASE_MODULES, READY_MODULES, BoardPlan, Recipe
 from pyctl.vm.qemu import Qemu, resolve_accel
-from pyctl.vm.recipes import DeviceTreeBoot
+from pyctl.vm.recipes import DeviceTreeBoot, UefiBoot
 from pyctl.vm.roots import Roots
 from pyctl.vm.session import Board
 from pyctl.vm.snapshot import Snapshot, shared_memory
@@ -58,7 +58,7 @@ class BoardFactory:
             kernel = self.roots.kernel(spec.kernel, spec.kdir)
             return BoardPlan(
                 spec=spec,
-                recipe=DeviceTreeBoot(spec),
+                recipe=self._recipe(spec),
                 qemu=qemu,
                 accel=accel,
                 kernel=kernel,
@@ -67,6 +67,11 @@ class BoardFactory:
                 agent=self.builder.agent(),
                 project=self.builder.project(kernel),
             )
+
+    def _recipe(self, spec: Spec) -> Recipe:
+        if spec.boot == "uefi":
+            return UefiBoot(spec, self.roots.uefi())
+        return DeviceTreeBoot(spec)
 
     @contextlib.contextmanager
     def _process(self, plan: BoardPlan, memory_fd: int | None = None) -> Iterator[QemuProcess]:
@@ -118,7 +123,9 @@ class BoardFactory:
 
     def _boot(self, plan: BoardPlan, with_project: bool, memory_fd: int | None = None) -> Board:
         """Boot from reset to an agent that answers, with or without the project's files."""
-        return self._first_answer(plan, lambda process: process.boot(with_project), memory_fd)
+        return self._first_answer(
+            plan, lambda process: process.boot(with_project), memory_fd, is_asleep=True
+        )
 
     def _restore(self, plan: BoardPlan, entry: Entry, memory_fd: int | None = None) -> Board:
         """Continue a snapshot."""
@@ -126,7 +133,11 @@ class BoardFactory:
         return self._first_answer(plan, lambda process: process.restore(snapshot), memory_fd)
 
     def _first_answer(
-        self, plan: BoardPlan, start: Callable[[QemuProcess], None], memory_fd: int | None
+        self,
+        plan: BoardPlan,
+        start: Callable[[QemuProcess], None],
+        memory_fd: int | None,
+        is_asleep: bool = False,
     ) -> Board:
         with contextlib.ExitStack() as stack:
             with self.timed("start QEMU"):
@@ -135,6 +146,8 @@ class BoardFactory:
             board = Board(process, stack.pop_all())
         try:
             with self.timed("first answer"):
+                if is_asleep:
+                    board.awake()
                 board.hello()
         except BaseException:
             board.close()

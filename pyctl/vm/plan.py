@@ -45,8 +45,12 @@ class Recipe(Protocol):
         """The size of the machine's RAM."""
 
     @property
-    def blob(self) -> bytes:
-        """The boot configuration for the stub, which goes into the board's memory."""
+    def key(self) -> str:
+        """A key over what it lays into the board, what a Spec says excepted."""
+
+    @property
+    def machine(self) -> list[str]:
+        """QEMU's arguments that belong to the machine, also where it continues a snapshot."""
 
     def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:
         """Write what the boot needs besides ``parts``; give QEMU's arguments for it.
@@ -88,6 +92,7 @@ class BoardPlan:
             *("-machine", "virt,virtualization=on,gic-version=3"),
             *("-accel", "kvm" if self.accel == "kvm" else tcg),
             *("-cpu", cpu, "-smp", str(self.spec.cpus), "-m", str(self.recipe.ram_mib)),
+            *self.recipe.machine,
         ]
 
     def boot_arguments(self, run_dir: Path, with_project: bool) -> list[str]:
@@ -116,7 +121,7 @@ class BoardPlan:
             repr(chosen),
             [entry.key for entry in (self.stub, self.guest, self.agent)],
             [self.kernel.key, self.qemu.key(), self.accel],
-            self.recipe.blob,
+            self.recipe.key,
             Tree.read(*_RECIPES).key(),
             BASE_MODULES,
             FORMAT,

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from pyctl.cache import Entry, digest
 from pyctl.errors import NotReady, UsageError
 from pyctl.firmware.boot import GuestMap, boot_blob
 from pyctl.vm.layout import (
@@ -21,6 +24,7 @@ from pyctl.vm.layout import (
     TARGET_SIZE,
 )
 from pyctl.vm.plan import BoardPlan, Parts, loaders
+from pyctl.vm.roots import UEFI_IMAGE
 from pyctl.vm.spec import MIN_MEMORY_MIB, Spec
 
 
@@ -29,6 +33,7 @@ class DeviceTreeBoot:
     """The board whose kernel and device tree the host lays into memory."""
 
     spec: Spec
+    machine: ClassVar[list[str]] = []
 
     @property
     def target_addr(self) -> int:
@@ -52,11 +57,15 @@ class DeviceTreeBoot:
         return self.spec.memory_mib
 
     @property
-    def blob(self) -> bytes:
+    def key(self) -> str:
+        """A key over the boot configuration."""
+        return digest(self._blob())
+
+    def _blob(self) -> bytes:
         """The boot configuration for the stub."""
         target = range(self.target_addr, self.target_addr + TARGET_SIZE)
         guest = GuestMap(KERNEL_ADDR, self.spec.memory_mib * MIB, target)
-        return boot_blob(self.spec.firmware, self.spec.conduit, guest)
+        return boot_blob(self.spec.firmware, self.spec.calls_by, guest)
 
     def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:
         """Write device tree and boot configuration; give what lays all into memory."""
@@ -80,19 +89,87 @@ class DeviceTreeBoot:
             target_addr=self.target_addr,
             firmware_addr=self.firmware_addr,
             initrd_size=addr - INITRD_ADDR,
-            conduit=self.spec.conduit,
+            conduit=self.spec.calls_by,
             bootargs=plan.bootargs(),
         )
         tree = run_dir / "board.dtb"
         made = plan.qemu.device_tree(plan.machine_arguments(), run_dir)
         tree.write_bytes(devicetree.patch(made, layout))
         config = run_dir / "firmware.cfg"
-        config.write_bytes(self.blob)
+        config.write_bytes(self._blob())
         placed += [
             (tree, self.firmware_addr + DTB_OFFSET),
             (config, self.firmware_addr + CONFIG_OFFSET),
         ]
         return [*_stub(parts.stub, self.firmware_addr), *loaders(placed)]
+
+
+@dataclass(frozen=True)
+class UefiBoot:
+    """The board with UEFI in its flash, which describes it to the kernel with ACPI.
+
+    Nothing on it is made for tests. ``flash`` is the cache entry of UEFI's image.
+    """
+
+    spec: Spec
+    flash: Entry
+
+    @property
+    def machine(self) -> list[str]:
+        """Firmware in the flash: with it QEMU makes devices that ACPI needs."""
+        return ["-bios", str(self.flash.path / UEFI_IMAGE)]
+
+    @property
+    def ram_mib(self) -> int:
+        """The size of the machine's RAM, firmware's part included."""
+        return self.spec.memory_mib
+
+    @property
+    def firmware_addr(self) -> int:
+        """The base address of what firmware keeps: the end of RAM."""
+        return (RAM_BASE + self.ram_mib * MIB - FIRMWARE_SIZE) & ~(2 * MIB - 1)
+
+    @property
+    def key(self) -> str:
+        """A key over the boot configuration and UEFI."""
+        return digest(self._blob(), self.flash.key)
+
+    def _blob(self) -> bytes:
+        """The boot configuration for the stub: the guest begins in the flash."""
+        guest = GuestMap(0, self.firmware_addr - RAM_BASE)
+        return boot_blob(self.spec.firmware, self.spec.calls_by, guest)
+
+    def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:
+        """Write the memory's description, the boot configuration and the guest's root.
+
+        UEFI takes kernel, root and command line from QEMU, and the size of memory from
+        the device tree at the base of RAM, which the stub puts there. Firmware's memory
+        is not in it, and so in nothing that UEFI tells the kernel.
+        """
+        # A restored board never needs the library behind it.
+        from pyctl.vm import devicetree
+
+        tree, config = run_dir / "board.dtb", run_dir / "firmware.cfg"
+        initrd = run_dir / "initrd.cpio"
+        made = plan.qemu.device_tree(plan.machine_arguments(), run_dir)
+        tree.write_bytes(devicetree.with_memory(made, self.firmware_addr - RAM_BASE))
+        config.write_bytes(self._blob())
+        with initrd.open("wb") as whole:
+            for path in parts.initrd:
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, whole)
+                # Archives follow each other; the kernel skips zeros up to a word.
+                whole.write(bytes(-whole.tell() % 4))
+        return [
+            *_stub(parts.stub, self.firmware_addr),
+            *loaders(
+                [
+                    (tree, self.firmware_addr + DTB_OFFSET),
+                    (config, self.firmware_addr + CONFIG_OFFSET),
+                ]
+            ),
+            *("-kernel", str(parts.image), "-initrd", str(initrd), "-append", plan.bootargs()),
+        ]
 
 
 def _stub(path: Path, addr: int) -> list[str]:

@@ -39,6 +39,8 @@ GUEST_PACKAGES = (
     "kmod",
     "busybox-static",
 )
+UEFI_PACKAGE = "qemu-efi-aarch64"
+UEFI_IMAGE = "QEMU_EFI.fd"
 # The same name on every host, native ones included.
 COMPILER = "aarch64-linux-gnu-gcc-14"
 TOOLCHAIN_PACKAGES = (
@@ -189,6 +191,23 @@ class Roots:
                 # What cannot be compiled is somebody's template.
                 if path.with_suffix(".pyc").exists():
                     path.unlink()
+
+    # -- UEFI ----------------------------------------------------------------
+
+    def uefi(self) -> Entry:
+        """The entry that holds UEFI_IMAGE, the UEFI of Debian's for QEMU's machine."""
+        return self.cache.get(
+            "uefi", digest(SUITE, UEFI_PACKAGE), "UEFI (a Debian package)", self._make_uefi
+        )
+
+    def _make_uefi(self, work: Path) -> dict[str, Any]:
+        [deb] = self.apt.download([UEFI_PACKAGE], work / "debs")
+        name, version, arch = deb.stem.split("_")
+        run(["dpkg-deb", "-x", deb, work / "root"], what=f"unpack {deb.name}")
+        shutil.move(work / "root/usr/share" / UEFI_PACKAGE / UEFI_IMAGE, work)
+        shutil.rmtree(work / "root")
+        shutil.rmtree(work / "debs")
+        return {"packages": {f"{name}:{arch}": version}}
 
     # -- toolchain ---------------------------------------------------------
 

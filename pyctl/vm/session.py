@@ -174,6 +174,13 @@ class Board:
 
     # -- what the agent does --------------------------------------------------
 
+    def awake(self) -> None:
+        """Wait for the agent of a board that was switched on just now.
+
+        Until then the port is nobody's, or UEFI's, which swallows what is sent.
+        """
+        self.wait_for(Frame.AWAKE, time.monotonic() + BOOT_TIMEOUT_S, "start")
+
     def hello(self, timeout_s: float = BOOT_TIMEOUT_S) -> dict[str, Any]:
         """Greet the agent, which sets clock and entropy and forgets any former host."""
         nonce = os.urandom(8).hex()

@@ -24,7 +24,10 @@ class Spec:
 
     kernel: str | None = None
     kdir: Path | None = None
-    conduit: str = "hvc"
+    # What hands the machine to the kernel: "dt", the host with a device tree, or "uefi".
+    boot: str = "dt"
+    # Empty: the one that is usual for such a board.
+    conduit: str = ""
     cpus: int = 2
     memory_mib: int = 512
     cpu: str = DEFAULT_CPU
@@ -39,7 +42,20 @@ class Spec:
     # Whether it has the target tests collected.
     tests: bool = False
 
+    @property
+    def calls_by(self) -> str:
+        """The conduit by which the guest calls firmware."""
+        return self.conduit or ("smc" if self.boot == "uefi" else "hvc")
+
     def __post_init__(self) -> None:
+        if self.boot == "uefi" and self.conduit not in ("", "smc"):
+            raise UsageError(
+                f"--conduit {self.conduit} is not possible with --boot uefi: ACPI's tables, which "
+                "QEMU makes, say smc.",
+                "Leave --conduit out, or boot with a device tree (--boot dt).",
+            )
+        if self.boot == "uefi" and self.high_target:
+            raise UsageError("A board with UEFI has no range that tests may aim at, high or low.")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise UsageError(
                 f"--cpus {self.cpus} is no number of CPUs of a board.",

@@ -32,6 +32,7 @@ def plan_of(spec=None, **parts):
 
 
 OTHERS: dict[str, Any] = {
+    "boot": "uefi",
     "conduit": "smc",
     "cpus": 3,
     "memory_mib": 700,
