@@ -11,6 +11,7 @@ from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_se
 from pyctl.numbers import errno_name, size_text
 from pyctl.smccc import status_name
 from pyctl.target.answers import Elapsed, FirmwareCalls, Request
+from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import Result, check_chain, check_request, check_timeout, run
 from pyctl.target.provider import find_provider
 
@@ -101,7 +102,7 @@ def invalidate(
     session.answer["provider"] = find_provider(session.system, info).as_json()
     check_chain(request, info)
     _warn_of_shared_cpus(session, threads)
-    result = run(session.system, request, info, timeout_s)
+    result = run(Debugfs(session.system), request, info, timeout_s)
     _fill(session, result)
     failure = result.failure()
     _print(session, result)

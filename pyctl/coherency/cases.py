@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pyctl.coherency.lines import Count
-from pyctl.coherency.stage import Call, Stage
+from pyctl.coherency.stage import Invalidate, Stage
 from pyctl.errors import UsageError
 from pyctl.ranges import Range
 from pyctl.target.observers import Observer
@@ -71,12 +71,14 @@ def check_window(window: Range, line_size: int) -> None:
         )
 
 
-def run_single(observer: Observer, name: str, request: Range, window: Range, call: Call) -> Count:
+def run_single(
+    observer: Observer, name: str, request: Range, window: Range, invalidate: Invalidate
+) -> Count:
     """One case with the lines' roles one way, and then the other."""
     count = Count()
     for parity in PARITIES:
         seed = hash_of(name) + parity
-        count.add(Stage(observer, request, window, parity, seed).run(call))
+        count.add(Stage(observer, request, window, parity, seed).run(invalidate))
     return count
 
 

@@ -118,12 +118,13 @@ def _observer(debugfs: Debugfs, plan: Plan) -> Iterator[Observer]:
 class Calls:
     """The two ways in which the kernel's call is made; either raises what came instead."""
 
-    def __init__(self, system: System, info: Info, timeout_s: float) -> None:
-        self.system, self.info, self.timeout_s = system, info, timeout_s
+    def __init__(self, debugfs: Debugfs, info: Info, timeout_s: float) -> None:
+        self.debugfs, self.info, self.timeout_s = debugfs, info, timeout_s
 
     def bounded(self, request: Range) -> None:
         """In a child that is given up on after a time."""
-        result = run(self.system, Request(request.addr, request.size), self.info, self.timeout_s)
+        asked = Request(request.addr, request.size)
+        result = run(self.debugfs, asked, self.info, self.timeout_s)
         if result.interrupted and result.is_partial:
             raise KeyboardInterrupt
         if failure := result.failure():
@@ -132,7 +133,7 @@ class Calls:
     def unbounded(self, request: Range) -> None:
         """In this process, from the CPU that it is on."""
         asked = Request(request.addr, request.size)
-        record = Debugfs(self.system).invalidate_unbounded(asked)
+        record = self.debugfs.invalidate_unbounded(asked)
         if failure := Result(asked, record, Provider(), None, False, False).failure():
             raise failure
 
@@ -148,7 +149,7 @@ def execute(
     debugfs = Debugfs(system)
     with _observer(debugfs, plan) as observer:
         report = Report(list(observer.limits))
-        for case in _cases(observer, plan, Calls(system, info, plan.timeout_s)):
+        for case in _cases(observer, plan, Calls(debugfs, info, plan.timeout_s)):
             report.cases.append(case)
             progress(case)
     return report

@@ -22,7 +22,7 @@ from pyctl.coherency.lines import (
 from pyctl.ranges import Range
 from pyctl.target.observers import Observer
 
-Call = Callable[[Range], None]
+Invalidate = Callable[[Range], None]
 """Cleans and invalidates a range, or raises what came instead."""
 
 
@@ -100,9 +100,9 @@ class Stage:
             stored[offset : offset + len(data)] = data
         return cpu[span] == stored[span] == device[span]
 
-    def run(self, call: Call) -> Count:
+    def run(self, invalidate: Invalidate) -> Count:
         """All of it."""
         self.prepare()
         self.store()
-        call(self.request)
+        invalidate(self.request)
         return self.verify()

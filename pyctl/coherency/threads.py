@@ -7,22 +7,67 @@ it must be possible to give it up.
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
 import os
+import select
+import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier
-from threading import BrokenBarrierError
+from functools import partial
 
 from pyctl.coherency.cases import MIN_LINES, PARITIES, CaseResult, hash_of
 from pyctl.coherency.lines import Count
-from pyctl.coherency.stage import Call, Stage
-from pyctl.errors import OperationFailed, PyctlError, TargetLost
+from pyctl.coherency.stage import Invalidate, Stage
+from pyctl.errors import OperationFailed
 from pyctl.ranges import Range
+from pyctl.target.bounded import Child, finish, waiting_beside
 from pyctl.target.observers import Observer
 
 READY_TIMEOUT_S = 60.0
-_Answer = Count | PyctlError
+_LOOK_S = 0.1
+"""Between two looks at whether somebody who is waited for has died."""
+
+
+class Gate:
+    """Holds children until all have come to it, and lets them go at the same time."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._arrivals = os.eventfd(0)
+        self._passes = os.eventfd(0, os.EFD_SEMAPHORE)
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        os.close(self._arrivals)
+        os.close(self._passes)
+
+    def go_through(self) -> None:
+        """In a child: wait for the others."""
+        os.eventfd_write(self._arrivals, 1)
+        os.eventfd_read(self._passes)
+
+    def open(self, children: Sequence[Child[Count]], timeout_s: float) -> None:
+        """In the parent: wait for all ``children``, then let them through.
+
+        Raises OperationFailed where that takes too long, and what a child raised before it
+        came to the gate.
+        """
+        deadline = time.monotonic() + timeout_s
+        arrived = 0
+        while arrived < self._count:
+            ready, _, _ = select.select([self._arrivals], [], [], _LOOK_S)
+            arrived += os.eventfd_read(self._arrivals) if ready else 0
+            for child in children:
+                if child.wait(0):
+                    child.result()
+            if time.monotonic() > deadline:
+                raise OperationFailed(
+                    f"{self._count - arrived} of {self._count} callers did not get ready within "
+                    f"{timeout_s:g} s.",
+                    "Is this machine very busy? Try fewer callers.",
+                )
+        os.eventfd_write(self._passes, self._count)
 
 
 def cpu_cases(request: Range) -> dict[int, CaseResult]:
@@ -32,13 +77,18 @@ def cpu_cases(request: Range) -> dict[int, CaseResult]:
 
 
 def run_from_cpu(
-    result: CaseResult, observer: Observer, window: Range, cpu: int, call: Call, timeout_s: float
+    result: CaseResult,
+    observer: Observer,
+    window: Range,
+    cpu: int,
+    invalidate: Invalidate,
+    timeout_s: float,
 ) -> None:
     """One case with the call made from one CPU, the lines' roles one way and the other."""
     for parity in PARITIES:
         stage = Stage(observer, result.request, window, parity, hash_of(result.name) + parity)
         stage.prepare()
-        for count in _at_once({cpu: [stage]}, call, timeout_s):
+        for count in _at_once({cpu: [stage]}, invalidate, timeout_s):
             result.count.add(count)
 
 
@@ -48,7 +98,7 @@ def callers_case(window: Range, callers: int) -> CaseResult:
 
 
 def run_callers(
-    result: CaseResult, observer: Observer, callers: int, call: Call, timeout_s: float
+    result: CaseResult, observer: Observer, callers: int, invalidate: Invalidate, timeout_s: float
 ) -> None:
     """Each caller stores, asks for most of its part at the same time as the others, looks."""
     window = result.request
@@ -73,7 +123,7 @@ def run_callers(
             start = stage.area.addr - window.addr
             old[start : start + stage.area.size] = stage.patterns.old
         observer.prepare(window.addr, bytes(old))
-        for count in _at_once(_spread(stages), call, timeout_s):
+        for count in _at_once(_spread(stages), invalidate, timeout_s):
             result.count.add(count)
 
 
@@ -100,56 +150,21 @@ def _inner(part: Range, line_size: int) -> Range:
     return Range(part.addr + edge, part.end - edge)
 
 
-def _at_once(places: dict[int, list[Stage]], call: Call, timeout_s: float) -> list[Count]:
+def _at_once(
+    places: dict[int, list[Stage]], invalidate: Invalidate, timeout_s: float
+) -> list[Count]:
     """Have each stage run on its CPU, all calls at the same time; stages must be prepared."""
-    context = multiprocessing.get_context("fork")
     work = [(cpu, stage) for cpu, stages in places.items() for stage in stages]
-    barrier = context.Barrier(len(work))
-    pairs = [context.Pipe(duplex=False) for _ in work]
-    workers = [
-        context.Process(target=_work, args=(cpu, stage, call, barrier, sender))
-        for (cpu, stage), (_receiver, sender) in zip(work, pairs, strict=True)
-    ]
-    for worker in workers:
-        worker.start()
-    for _receiver, sender in pairs:
-        sender.close()
-    # A CPU that firmware keeps takes along whoever waits there.
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed - set(places) or allowed)})
-    try:
-        answers = [_answer(pair[0], timeout_s + READY_TIMEOUT_S) for pair in pairs]
-    finally:
-        os.sched_setaffinity(0, allowed)
-        for worker in workers:
-            worker.kill()
-    for answer in answers:
-        if isinstance(answer, PyctlError):
-            raise answer
-    return [answer for answer in answers if isinstance(answer, Count)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(waiting_beside(places))
+        gate = stack.enter_context(Gate(len(work)))
 
+        def job(stage: Stage) -> Count:
+            stage.store()
+            gate.go_through()
+            invalidate(stage.request)
+            return stage.verify()
 
-def _work(cpu: int, stage: Stage, call: Call, barrier: Barrier, answer: Connection) -> None:
-    os.sched_setaffinity(0, {cpu})
-    try:
-        stage.store()
-        barrier.wait(READY_TIMEOUT_S)
-        call(stage.request)
-        answer.send(stage.verify())
-    except PyctlError as error:
-        answer.send(error)
-    except BrokenBarrierError:
-        answer.send(OperationFailed("Another caller did not get ready."))
-
-
-def _answer(receiver: Connection, timeout_s: float) -> _Answer:
-    if not receiver.poll(timeout_s):
-        raise TargetLost(
-            f"One of several callers did not come back within {timeout_s:g} s.",
-            "Firmware seems to hold a CPU: reset the target.",
-        )
-    try:
-        answer: _Answer = receiver.recv()
-    except EOFError:
-        raise OperationFailed("One of several callers died.", "See the kernel log.") from None
-    return answer
+        callers = [stack.enter_context(Child(partial(job, stage), {cpu})) for cpu, stage in work]
+        gate.open(callers, READY_TIMEOUT_S)
+        return finish(callers, timeout_s)

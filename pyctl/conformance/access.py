@@ -144,10 +144,10 @@ class ModuleAccess(Access):
 
     def invalidate(self, request: Request, timeout_s: float) -> Record:
         with self._naming_stuck_calls():
-            record, outcome = self._debugfs.invalidate(request, timeout_s)
-        if outcome.interrupted:
+            record, ending = self._debugfs.invalidate(request, timeout_s)
+        if ending.interrupted:
             raise KeyboardInterrupt
-        if outcome.timed_out:
+        if ending.timed_out:
             raise OperationFailed(
                 f"{request.calls} calls of firmware were not done after {timeout_s:g} s.",
                 "See `pyctl attributes` for the latency that firmware states.",

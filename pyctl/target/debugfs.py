@@ -14,6 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from pyctl import __version__
@@ -29,7 +30,7 @@ from pyctl.target.answers import (
     Request,
     blocks,
 )
-from pyctl.target.bounded import Outcome, run_bounded
+from pyctl.target.bounded import Caller, Ending
 from pyctl.target.system import System
 
 MOUNT_POINT = "/sys/kernel/debug"
@@ -52,6 +53,7 @@ class Debugfs:
 
     def __init__(self, system: System) -> None:
         self.system = system
+        self._caller = Caller()
 
     def info(self) -> Info:
         """What memregion_test says about itself; refuses another version than ours."""
@@ -79,7 +81,7 @@ class Debugfs:
         """Our provider's counters."""
         return Counters.parse(self._fields(PROVIDER_MODULE, "counters"))
 
-    def invalidate(self, request: Request, timeout_s: float) -> tuple[Record, Outcome]:
+    def invalidate(self, request: Request, timeout_s: float) -> tuple[Record, Ending[bytes]]:
         """Have memregion_test carry out ``request``.
 
         Gives what came of it and whether a timeout or a Ctrl-C cut it short.
@@ -87,10 +89,11 @@ class Debugfs:
         """
         path = self._path(TEST_MODULE, "invalidate")
         try:
-            outcome = run_bounded(lambda: exchange(path, request.text().encode()), timeout_s)
+            job = partial(_exchanges, path, [request.text().encode()])
+            ending = self._caller.run(job, timeout_s)
         except OSError as error:
             raise self._refusal(TEST_MODULE, "invalidate", error) from error
-        return _record(outcome.data), outcome
+        return _record(ending.value), ending
 
     def invalidate_unbounded(self, request: Request) -> Record:
         """The same in this very process, which somebody else must watch."""
@@ -134,23 +137,15 @@ class Debugfs:
         self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float, limit: int
     ) -> list[list[int]]:
         path = self._path(TEST_MODULE, "smccc")
-        lines = [request.text().encode() for request in requests]
-
-        def job() -> bytes:
-            answers: list[bytes] = []
-            for write in _joined(lines, limit):
-                if answers:
-                    time.sleep(interval_s)
-                answers.append(exchange(path, write))
-            return b"\n".join(answers)
-
+        writes = list(_joined([request.text().encode() for request in requests], limit))
         try:
-            outcome = run_bounded(job, timeout_s, cpus=_cpus(requests))
+            job = partial(_exchanges, path, writes, interval_s)
+            ending = self._caller.run(job, timeout_s, cpus=_cpus(requests))
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
-        if outcome.interrupted:
+        if ending.interrupted:
             raise KeyboardInterrupt
-        return _registers(outcome.data, len(requests))
+        return _registers(ending.value, len(requests))
 
     def vectors_changed_by(
         self, requests: Sequence[RawRequest], cpu: int, timeout_s: float
@@ -162,24 +157,13 @@ class Debugfs:
         """
         path = self._path(TEST_MODULE, "smccc")
         data = "".join(request.text() for request in requests).encode()
-
-        def job() -> bytes:
-            from pyctl.target.vectors import changed_by_write
-
-            os.sched_setaffinity(0, {cpu})
-            with path.open("r+b", buffering=0) as file:
-                written, changed = changed_by_write(file.fileno(), data)
-            if written < 0:
-                raise OSError(-written, os.strerror(-written))
-            return bytes(changed)
-
         try:
-            outcome = run_bounded(job, timeout_s, cpus={cpu})
+            ending = self._caller.run(partial(_vectors, path, data, cpu), timeout_s, cpus={cpu})
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
-        if outcome.interrupted:
+        if ending.interrupted:
             raise KeyboardInterrupt
-        return list(outcome.data)
+        return ending.value
 
     def read_memory(self, addr: int, size: int, cached: bool = True) -> bytes:
         """Physical memory through a cacheable, or a Normal non-cacheable, mapping.
@@ -325,6 +309,28 @@ def _registers(answer: bytes, calls: int) -> list[list[int]]:
             raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
         found.append([fields.number(f"x{number}") for number in range(18)])
     return found
+
+
+def _exchanges(path: Path, writes: Sequence[bytes], interval_s: float = 0) -> bytes:
+    """The answers to several writes, at least ``interval_s`` seconds apart."""
+    answers: list[bytes] = []
+    for write in writes:
+        if answers:
+            time.sleep(interval_s)
+        answers.append(exchange(path, write))
+    return b"\n".join(answers)
+
+
+def _vectors(path: Path, request: bytes, cpu: int) -> list[int]:
+    """Numbers of the SIMD registers that a request, made from ``cpu``, has changed."""
+    from pyctl.target.vectors import changed_by_write
+
+    os.sched_setaffinity(0, {cpu})
+    with path.open("r+b", buffering=0) as file:
+        written, changed = changed_by_write(file.fileno(), request)
+    if written < 0:
+        raise OSError(-written, os.strerror(-written))
+    return changed
 
 
 def exchange(path: Path, request: bytes) -> bytes:

@@ -146,16 +146,15 @@ def check_chain(request: Request, info: Info) -> None:
         )
 
 
-def run(system: System, request: Request, info: Info, timeout_s: float) -> Result:
+def run(debugfs: Debugfs, request: Request, info: Info, timeout_s: float) -> Result:
     """Carry out a prepared request and collect the evidence.
 
     Raises TargetLost where the call never comes back, with the CPU and the call that
     are stuck where firmware can still be asked.
     """
-    debugfs = Debugfs(system)
     counting = start_counting(debugfs, info) if request.via == "memregion" else None
     try:
-        record, outcome = debugfs.invalidate(request, timeout_s)
+        record, ending = debugfs.invalidate(request, timeout_s)
     except TargetLost as lost:
         stuck = calls_inside(debugfs) if info.raw_calls else []
         if not stuck:
@@ -169,10 +168,10 @@ def run(system: System, request: Request, info: Info, timeout_s: float) -> Resul
     return Result(
         request=request,
         record=record,
-        provider=find_provider(system, info),
+        provider=find_provider(debugfs.system, info),
         firmware=firmware,
-        timed_out=outcome.timed_out,
-        interrupted=outcome.interrupted,
+        timed_out=ending.timed_out,
+        interrupted=ending.interrupted,
     )
 
 

@@ -177,7 +177,7 @@ class AliasObserver(_CpuSide):
     def prepare(self, addr: int, data: bytes) -> None:
         """Clean and invalidate by virtual address, so without what is under test."""
         self.cpu_write([(addr, data)])
-        record, _outcome = self.debugfs.invalidate(
+        record, _ending = self.debugfs.invalidate(
             Request(addr, len(data), via="va"), _CLEAN_TIMEOUT_S
         )
         if record.errno or not record.completed:

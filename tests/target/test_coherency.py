@@ -18,6 +18,7 @@ from pyctl.coherency.run import Plan, check_plan, choose_observer, choose_window
 from pyctl.errors import UsageError
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
+from pyctl.firmware.numbers import SLOTS
 from pyctl.firmware.settings import parse_setting
 from pyctl.ranges import Range
 from pyctl.target.observers import ModelObserver
@@ -267,6 +268,30 @@ def test_command_names_the_first_bad_line(provider, stub, target_range):
     assert first["expected"] != first["found"]
     assert first["line"] in err
     assert answer["lines"]["stale"] == sum(case["lines"]["stale"] for case in answer["cases"])
+
+
+@pytest.mark.board(cpus=4)
+@pytest.mark.parametrize("call", [1, 27, 33], ids=["any", "bound to a CPU", "one of several"])
+def test_firmware_that_keeps_a_cpu_is_a_lost_target_for_a_shell(provider, stub, call):
+    """The command leaves as it does for a user, and waits for no child that is stuck."""
+    arm(stub, f"hold:60000000@every={call}@next=1")
+    words = ("--size", "16K", "--threads", "2", "--timeout", "1", "--json")
+    command = subprocess.Popen(
+        ["python3", "-m", "pyctl", "coherency", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The CPU that firmware keeps is another one.
+    os.sched_setaffinity(0, {0})
+    try:
+        out, err = command.communicate(timeout=60)
+    finally:
+        Faults(stub).clear(range(SLOTS))
+        command.kill()
+    assert (command.returncode, json.loads(out)["ok"]) == (4, False)
+    assert "never came back" in err
+    assert "Traceback" not in err
 
 
 def test_command_needs_a_provider(provider):

@@ -8,13 +8,11 @@ import os
 import signal
 import sys
 import types
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pyctl.target import bounded as worker
-from pyctl.target import debugfs
+from pyctl.target import bounded, debugfs
 from tests.unit.fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine
 
 ARGUMENTS = ("invalidate", "--addr", hex(TARGET), "--size", "64K")
@@ -375,7 +373,7 @@ def test_a_call_that_never_comes_back_is_a_lost_target(pyctl, module, monkeypatc
         return b""
 
     monkeypatch.setattr(debugfs, "exchange", hang)
-    monkeypatch.setattr(debugfs, "run_bounded", partial(worker.run_bounded, grace_s=0.3))
+    monkeypatch.setattr(bounded, "GRACE_S", 0.3)
     ended = pyctl(*ARGUMENTS, "--timeout", "0.2", "--json")
     assert ended.status == 4
     assert ended.json["ok"] is False
