@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pyctl import __version__
-from pyctl.cli.params import Session, json_shape_of
+from pyctl.cli.params import Session, drain, json_shape_of, tell
 from pyctl.errors import PyctlError, TargetLost, UsageError
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None, system: System | None = None) -
     """Run one command line; gives the exit status. ``system`` is another machine, for tests."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     session = Session(system)
+    status = 0
+    _plug_holes()
     try:
         try:
             status = _run(words, session)
@@ -105,10 +107,26 @@ def main(arguments: Sequence[str] | None = None, system: System | None = None) -
         session.print_answer()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not flush the rest at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough.
+        drain(sys.stdout)
         status = 1
+    except OSError as error:
+        drain(sys.stdout)
+        tell(f"pyctl: The answer could not be written: {error.strerror}.")
+        status = status or 1
     return status
+
+
+def _plug_holes() -> None:
+    """Open what the caller has closed, before a file of ours takes its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _run(words: list[str], session: Session) -> int:
@@ -127,7 +145,7 @@ def _run(words: list[str], session: Session) -> int:
         return _usage_failure(error, words, session)
     except TargetLost as error:
         if error.console:
-            click.echo(f"Last lines of the console:\n{error.console.rstrip()}", err=True)
+            tell(f"Last lines of the console:\n{error.console.rstrip()}")
         return _fail(session, error.message, error.hint, error.exit_status)
     except PyctlError as error:
         return _fail(session, error.message, error.hint, error.exit_status)
@@ -162,8 +180,8 @@ def _usage_failure(error: click.ClickException, words: list[str], session: Sessi
 
 def _fail(session: Session, message: str, hint: str, status: int) -> int:
     """Tell the person, and put it into the answer where one was asked for."""
-    click.echo(f"pyctl: {message}", err=True)
+    tell(f"pyctl: {message}")
     if hint:
-        click.echo(f"       {hint}", err=True)
+        tell(f"       {hint}")
     session.fail(message, hint)
     return status

@@ -9,8 +9,10 @@ and always a whole one.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -63,7 +65,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """Progress and diagnostics, which never go to stdout."""
-        click.echo(text, err=True)
+        tell(text)
 
     def succeed(self) -> None:
         """Mark the answer as good."""
@@ -82,6 +84,21 @@ class Session:
             import json
 
             click.echo(json.dumps(self.answer, indent=2))
+
+
+def tell(text: str) -> None:
+    """A line on standard error; where that takes nothing more, the exit status must do."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        drain(sys.stderr)
+
+
+def drain(stream: IO[str]) -> None:
+    """Let what a stream still holds go nowhere: Python would fail on it at exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
 
 
 class JsonOption(click.Option):

@@ -9,6 +9,7 @@ done by ``FakeModule``.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -207,6 +208,8 @@ class FakeModule:
         return path.read_text().splitlines() if path.exists() else []
 
     def exchange(self, path: Path, request: bytes) -> bytes:
+        if path.name == "smccc":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with (self.machine.root / "requests").open("a") as log:
             log.write(request.decode())
         asked = dict(word.split("=") for word in request.decode().split())
