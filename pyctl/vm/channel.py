@@ -41,7 +41,7 @@ class Frame(enum.IntEnum):
     PING = 6
     FILES = 7  # a piece of a cpio archive to unpack over /; empty ends it
     PRELOAD = 8  # JSON: modules to import in the agent, host (one to serve from within)
-    SETTLE = 9  # get ready for a snapshot
+    SETTLE = 9  # JSON: clear (also what is free); get ready for a snapshot
 
     READY = 64  # JSON: nonce, protocol, pid of the agent, release
     STDOUT = 65

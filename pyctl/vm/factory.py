@@ -181,7 +181,8 @@ class BoardFactory:
             ):
                 with self.timed("import libraries"):
                     board.preload(BASE_MODULES)
-                self._save(board, work, memory_fd)
+                # Clearing memory takes seconds, once, and the copies the place of another board.
+                self._save(board, work, memory_fd, clear=plan.recipe.leaves_copies)
 
         self.cache.keep_newest("base", KEPT_BASE)
         return self.cache.get("base", plan.base_key, "a snapshot of the booted board", make)
@@ -208,9 +209,9 @@ class BoardFactory:
         self.cache.keep_newest("ready", KEPT_READY)
         return self.cache.get("ready", plan.ready_key, "a snapshot of the ready board", make)
 
-    def _save(self, board: Board, work: Path, memory_fd: int) -> None:
+    def _save(self, board: Board, work: Path, memory_fd: int, clear: bool = False) -> None:
         assert board.machine.monitor is not None
         with self.timed("settle memory"):
-            board.settle()
+            board.settle(clear)
         with self.timed("write snapshot"):
             Snapshot(work).save(board.machine.monitor, memory_fd)

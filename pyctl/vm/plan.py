@@ -49,6 +49,10 @@ class Recipe(Protocol):
         """A key over what it lays into the board, what a Spec says excepted."""
 
     @property
+    def leaves_copies(self) -> bool:
+        """Whether the boot leaves whole copies of the root in memory that is then free."""
+
+    @property
     def machine(self) -> list[str]:
         """QEMU's arguments that belong to the machine, also where it continues a snapshot."""
 

@@ -34,6 +34,7 @@ class DeviceTreeBoot:
 
     spec: Spec
     machine: ClassVar[list[str]] = []
+    leaves_copies: ClassVar[bool] = False
 
     @property
     def target_addr(self) -> int:
@@ -113,6 +114,8 @@ class UefiBoot:
 
     spec: Spec
     flash: Entry
+    # UEFI and the kernel's own stub hand the root on from one to the other.
+    leaves_copies: ClassVar[bool] = True
 
     @property
     def machine(self) -> list[str]:

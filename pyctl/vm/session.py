@@ -209,9 +209,9 @@ class Board:
         self.begin(Frame.PRELOAD, {"modules": list(modules), "host": host})
         self.wait_for(Frame.DONE, time.monotonic() + BOOT_TIMEOUT_S, "import the project")
 
-    def settle(self) -> None:
-        """Have the agent put memory in order for a snapshot."""
-        self.begin(Frame.SETTLE)
+    def settle(self, clear: bool) -> None:
+        """Have the agent put memory in order for a snapshot; ``clear`` also what is free."""
+        self.begin(Frame.SETTLE, {"clear": clear})
         self.wait_for(Frame.DONE, time.monotonic() + BOOT_TIMEOUT_S, "settle its memory")
 
     def start(

@@ -17,7 +17,7 @@ TOP = Path(__file__).resolve().parents[2]
 STATE = """
 import json, os
 from pyctl.target.debugfs import Debugfs
-from pyctl.firmware import Stub
+from pyctl.firmware.client import Stub
 from pyctl.target.system import System
 debugfs = Debugfs(System.this())
 stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
@@ -26,7 +26,7 @@ print(json.dumps(stub.state()["settings"]))
 """
 
 
-@pytest.mark.parametrize("options", [(), ("--conduit", "smc", "--cpus", "4")])
+@pytest.mark.parametrize("options", [(), ("--conduit", "smc", "--cpus", "4"), ("--boot", "uefi")])
 def test_a_restored_board_answers_as_a_cold_one_does(pyctl, options):
     def answers(*more):
         script = "; ".join(
@@ -125,7 +125,13 @@ def test_a_snapshot_that_qemu_cannot_continue_is_made_again(pyctl, private_cache
 
 
 @pytest.mark.parametrize(
-    "spec", [Spec(), Spec(cpus=4, tests=True), Spec(high_target=True, tests=True)]
+    "spec",
+    [
+        Spec(),
+        Spec(cpus=4, tests=True),
+        Spec(high_target=True, tests=True),
+        Spec(boot="uefi", tests=True),
+    ],
 )
 def test_a_snapshot_takes_at_most_200_mb(spec):
     # Not whatever lies in the cache: that may be from another version.
