@@ -14,26 +14,22 @@ from pyctl.target.debugfs import Debugfs
 from pyctl.target.doctor import missing_function
 from pyctl.target.provider import find_provider
 
+_TOLD = {
+    "conduit": "conduit",
+    "clean_inv": "clean_inv",
+    "attributes": "attributes",
+    "status": "status",
+    "global": "is_global",
+    "latency_us": "latency_us",
+    "rate_per_s": "rate_per_s",
+    "break_even_bytes": "break_even_bytes",
+}
+"""Keys of the answer, and what of a Discovery they tell."""
 SHAPE = {
     "smccc_version": None,
-    "conduit": None,
-    "clean_inv": None,
-    "attributes": None,
-    "status": None,
-    "global": None,
-    "latency_us": None,
-    "rate_per_s": None,
-    "break_even_bytes": None,
-    "raw": {"x0": None, "x1": None, "x2": None, "x3": None, "x4": None},
-    "provider": {
-        "registered": None,
-        "name": None,
-        "global": None,
-        "latency_us": None,
-        "rate_per_s": None,
-        "break_even_bytes": None,
-        "delay_us": None,
-    },
+    **dict.fromkeys(_TOLD),
+    "raw": dict.fromkeys(("x0", "x1", "x2", "x3", "x4")),
+    "provider": {"registered": None, "name": None, **ProviderAttributes.no_json()},
 }
 _NOT_STATED = "not stated (0; the specification does not say what 0 means)"
 
@@ -69,19 +65,8 @@ def attributes(session: Session) -> None:
 
 
 def _fill(session: Session, discovery: Discovery) -> None:
-    session.answer.update(
-        {
-            "smccc_version": version_text(discovery.smccc_version),
-            "conduit": discovery.conduit,
-            "clean_inv": discovery.clean_inv,
-            "attributes": discovery.attributes,
-            "status": discovery.status,
-            "global": discovery.is_global,
-            "latency_us": discovery.latency_us,
-            "rate_per_s": discovery.rate_per_s,
-            "break_even_bytes": discovery.break_even_bytes,
-        }
-    )
+    session.answer["smccc_version"] = version_text(discovery.smccc_version)
+    session.answer.update({key: getattr(discovery, name) for key, name in _TOLD.items()})
     if discovery.raw:
         session.answer["raw"] = {f"x{n}": f"0x{x:x}" for n, x in enumerate(discovery.raw)}
 
@@ -117,15 +102,7 @@ def _stated(value: int | None, unit: str) -> str:
 
 
 def _show_taken(session: Session, taken: ProviderAttributes) -> None:
-    session.answer["provider"].update(
-        {
-            "global": taken.is_global,
-            "latency_us": taken.latency_us,
-            "rate_per_s": taken.rate_per_s,
-            "break_even_bytes": taken.break_even_bytes,
-            "delay_us": taken.delay_us,
-        }
-    )
+    session.answer["provider"].update(taken.as_json())
     session.say(
         f"  has taken      global={int(taken.is_global)} latency_us={taken.latency_us} "
         f"rate_per_s={taken.rate_per_s} break_even_bytes={taken.break_even_bytes}"

@@ -26,14 +26,8 @@ SHAPE = {
     "errno": None,
     "completed": 0,
     "interrupted": False,
-    "elapsed_ns": {"min": None, "p50": None, "p99": None, "max": None, "total": None},
-    "firmware": {
-        "calls": None,
-        "busy": None,
-        "rate_limited": None,
-        "last_status": None,
-        "counted": False,
-    },
+    "elapsed_ns": Elapsed.no_json(),
+    "firmware": {**FirmwareCalls.no_json(), "counted": False},
 }
 
 
@@ -130,32 +124,13 @@ def _fill(session: Session, result: Result) -> None:
         errno=errno_name(result.errno),
         completed=record.completed,
         interrupted=record.interrupted,
-        elapsed_ns=_elapsed_json(record.elapsed),
-        firmware=_firmware_json(result.firmware),
+        elapsed_ns=record.elapsed.as_json(),
     )
+    if result.firmware:
+        session.answer["firmware"] = {**result.firmware.as_json(), "counted": True}
     # A provider that vanished meanwhile was not registered during the request.
     if result.request.via == "memregion":
         session.answer["provider"]["registered"] = record.provider
-
-
-def _elapsed_json(elapsed: Elapsed) -> dict[str, int]:
-    return {
-        "min": elapsed.min,
-        "p50": elapsed.p50,
-        "p99": elapsed.p99,
-        "max": elapsed.max,
-        "total": elapsed.total,
-    }
-
-
-def _firmware_json(firmware: FirmwareCalls | None) -> dict[str, object]:
-    return {
-        "calls": firmware.calls if firmware else None,
-        "busy": firmware.busy if firmware else None,
-        "rate_limited": firmware.rate_limited if firmware else None,
-        "last_status": firmware.last_status if firmware else None,
-        "counted": firmware is not None,
-    }
 
 
 def _print(session: Session, result: Result) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -91,7 +90,7 @@ def _show_provider(session: Session) -> None:
     if not debugfs.has_provider_module():
         return
     counters = debugfs.provider_counters()
-    session.answer["counters"] = asdict(counters)
+    session.answer["counters"] = counters.as_json()
     session.say(
         f"{'counters':14}  requests {counters.requests}, firmware calls {counters.calls}, "
         f"busy {counters.busy}, rate-limited {counters.rate_limited}, errors {counters.errors}"

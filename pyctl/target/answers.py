@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What pyctl and the modules say to each other, as values.
 
-Numbers and ranges that a person typed come in here; so do the ``key=value``
-texts of debugfs. Nothing here touches the machine, so all of it can be tested
-with made-up text.
+The ``key=value`` texts of debugfs become values here, and those that stand in an
+answer of pyctl become JSON again. Nothing here touches the machine, so all of it
+can be tested with made-up text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from pyctl.errors import NotReady
 
@@ -64,8 +66,49 @@ class Fields:
         )
 
 
+_READERS: dict[str, Callable[[Fields, str], object]] = {
+    "str": Fields.text,
+    "int": Fields.number,
+    "bool": Fields.flag,
+    "int | None": Fields.optional,
+}
+"""How a field of a type is read."""
+
+
+class Answer:
+    """What a file of a module says, as a dataclass: a field for each key, read as its type says."""
+
+    SOURCES: ClassVar[Mapping[str, str | Callable[[Fields], object]]] = {}
+    """For fields that are no keys: the key that the module uses, or what makes them of several."""
+    JSON_KEYS: ClassVar[Mapping[str, str]] = {}
+    """Fields that have another name in JSON."""
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """From a block of the file; NotReady where it does not say what it should."""
+        values: dict[str, object] = {}
+        for one in dataclasses.fields(cls):  # type: ignore[arg-type]
+            source = cls.SOURCES.get(one.name, one.name)
+            if isinstance(source, str):
+                values[one.name] = _READERS[str(one.type)](fields, source)
+            else:
+                values[one.name] = source(fields)
+        return cls(**values)
+
+    @classmethod
+    def no_json(cls) -> dict[str, None]:
+        """The keys of ``as_json`` where there is nothing to say."""
+        names = (one.name for one in dataclasses.fields(cls))  # type: ignore[arg-type]
+        return {cls.JSON_KEYS.get(name, name): None for name in names}
+
+    def as_json(self) -> dict[str, object]:
+        """The fields under their names in JSON."""
+        names = (one.name for one in dataclasses.fields(self))  # type: ignore[arg-type]
+        return {self.JSON_KEYS.get(name, name): getattr(self, name) for name in names}
+
+
 @dataclass(frozen=True)
-class Info:
+class Info(Answer):
     """What memregion_test says about itself and the kernel under it."""
 
     version: str
@@ -82,24 +125,6 @@ class Info:
     max_count: int
     max_threads: int
     max_request_bytes: int
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Info:
-        """From the text of the file ``info``."""
-        return cls(
-            version=fields.text("version"),
-            framework=fields.flag("framework"),
-            provider=fields.flag("provider"),
-            smccc_version=fields.number("smccc_version"),
-            conduit=fields.text("conduit"),
-            pa_bits=fields.number("pa_bits"),
-            page_size=fields.number("page_size"),
-            dcache_line_size=fields.number("dcache_line_size"),
-            raw_calls=fields.flag("raw_calls"),
-            max_count=fields.number("max_count"),
-            max_threads=fields.number("max_threads"),
-            max_request_bytes=fields.number("max_request_bytes"),
-        )
 
 
 @dataclass(frozen=True)
@@ -148,8 +173,10 @@ class RawRequest:
 
 
 @dataclass(frozen=True)
-class Elapsed:
+class Elapsed(Answer):
     """Time of the calls alone, in nanoseconds; all 0 where no call was made."""
+
+    SOURCES: ClassVar = {name: f"{name}_ns" for name in ("min", "p50", "p99", "max", "total")}
 
     min: int
     p50: int
@@ -159,7 +186,7 @@ class Elapsed:
 
 
 @dataclass(frozen=True)
-class FirmwareCalls:
+class FirmwareCalls(Answer):
     """Firmware calls that somebody counted, and the last status (signed 32-bit).
 
     None is what that somebody does not keep.
@@ -170,10 +197,25 @@ class FirmwareCalls:
     rate_limited: int | None
     last_status: int | None
 
+    @classmethod
+    def of_record(cls, fields: Fields) -> FirmwareCalls | None:
+        """What a record says of them, if it does."""
+        if "fw_calls" not in fields:
+            return None
+        calls = fields.number("fw_calls")
+        return cls(
+            calls=calls,
+            busy=fields.number("fw_busy"),
+            rate_limited=fields.number("fw_rate_limited"),
+            last_status=fields.number("fw_last_status") if calls else None,
+        )
+
 
 @dataclass(frozen=True)
-class Record:
+class Record(Answer):
     """What came of one request."""
+
+    SOURCES: ClassVar = {"elapsed": Elapsed.parse, "firmware": FirmwareCalls.of_record}
 
     errno: int
     completed: int
@@ -187,38 +229,24 @@ class Record:
     firmware: FirmwareCalls | None
     """Only for ``via=smccc``, where the module itself calls firmware."""
 
-    @classmethod
-    def parse(cls, fields: Fields) -> Record:
-        """From one block of what the file ``invalidate`` gives back."""
-        firmware = None
-        if "fw_calls" in fields:
-            calls = fields.number("fw_calls")
-            firmware = FirmwareCalls(
-                calls=calls,
-                busy=fields.number("fw_busy"),
-                rate_limited=fields.number("fw_rate_limited"),
-                last_status=fields.number("fw_last_status") if calls else None,
-            )
-        return cls(
-            errno=fields.number("errno"),
-            completed=fields.number("completed"),
-            vacuous=fields.number("vacuous"),
-            interrupted=fields.flag("interrupted"),
-            provider=fields.flag("provider"),
-            elapsed=Elapsed(
-                *(fields.number(f"{key}_ns") for key in ("min", "p50", "p99", "max", "total"))
-            ),
-            firmware=firmware,
-        )
+
+def _raw(fields: Fields) -> tuple[int, ...] | None:
+    return tuple(fields.number(f"x{n}") for n in range(5)) if "x0" in fields else None
 
 
 @dataclass(frozen=True)
-class Discovery:
+class Discovery(Answer):
     """What firmware answers when asked for the functions and their attributes.
 
     None means that it was not asked, because an earlier answer made no sense
     of asking.
     """
+
+    SOURCES: ClassVar = {
+        "clean_inv": "features_clean_inv",
+        "attributes": "features_attributes",
+        "raw": _raw,
+    }
 
     smccc_version: int
     conduit: str
@@ -227,19 +255,6 @@ class Discovery:
     status: int | None
     raw: tuple[int, ...] | None
     """x0 to x4 as CLEAN_INV_MEMREGION_ATTRIBUTES returned them."""
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Discovery:
-        """From the text of memregion_test's file ``attributes``."""
-        raw = tuple(fields.number(f"x{n}") for n in range(5)) if "x0" in fields else None
-        return cls(
-            smccc_version=fields.number("smccc_version"),
-            conduit=fields.text("conduit"),
-            clean_inv=fields.optional("features_clean_inv"),
-            attributes=fields.optional("features_attributes"),
-            status=fields.optional("status"),
-            raw=raw,
-        )
 
     @property
     def granted(self) -> tuple[int, ...] | None:
@@ -268,8 +283,11 @@ class Discovery:
 
 
 @dataclass(frozen=True)
-class ProviderAttributes:
+class ProviderAttributes(Answer):
     """What smccc_cache has taken from firmware."""
+
+    SOURCES: ClassVar = {"is_global": "global"}
+    JSON_KEYS: ClassVar = {"is_global": "global"}
 
     is_global: bool
     latency_us: int
@@ -278,20 +296,9 @@ class ProviderAttributes:
     delay_us: int
     """What it waits between two tries."""
 
-    @classmethod
-    def parse(cls, fields: Fields) -> ProviderAttributes:
-        """From the text of smccc_cache's file ``attributes``."""
-        return cls(
-            is_global=fields.flag("global"),
-            latency_us=fields.number("latency_us"),
-            rate_per_s=fields.number("rate_per_s"),
-            break_even_bytes=fields.number("break_even_bytes"),
-            delay_us=fields.number("delay_us"),
-        )
-
 
 @dataclass(frozen=True)
-class Counters:
+class Counters(Answer):
     """smccc_cache's counters since it was loaded."""
 
     requests: int
@@ -301,19 +308,6 @@ class Counters:
     errors: int
     waited_ns: int
     last_status: int
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Counters:
-        """From the text of smccc_cache's file ``counters``."""
-        return cls(
-            requests=fields.number("requests"),
-            calls=fields.number("calls"),
-            busy=fields.number("busy"),
-            rate_limited=fields.number("rate_limited"),
-            errors=fields.number("errors"),
-            waited_ns=fields.number("waited_ns"),
-            last_status=fields.number("last_status"),
-        )
 
     def since(self, before: Counters) -> FirmwareCalls:
         """The firmware calls between ``before`` and now."""
