@@ -25,13 +25,17 @@ class Reports:
 
     def all(self):
         # A line that was cut off says nothing.
-        whole = bytes(self.buffer).rpartition(b"\n")[0]
-        reports = [json.loads(line) for line in whole.splitlines()]
-        for report in reports:
-            # Where and why a test was skipped: pytest wants the tuple that JSON has not.
-            if isinstance(report.get("longrepr"), list):
-                report["longrepr"] = tuple(report["longrepr"])
-        return reports
+        return parsed(bytes(self.buffer).rpartition(b"\n")[0].splitlines())
+
+
+def parsed(lines):
+    """The reports in lines of JSON."""
+    reports = [json.loads(line) for line in lines]
+    for report in reports:
+        # Where and why a test was skipped: pytest wants the tuple that JSON has not.
+        if isinstance(report.get("longrepr"), list):
+            report["longrepr"] = tuple(report["longrepr"])
+    return reports
 
 
 def complete(reports, printed):

@@ -1,104 +1,281 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs target tests on a board that ssh reaches, in a copy of this project."""
+"""Runs target tests on a board that ssh reaches, in a copy of this project.
 
-import contextlib
-import os
+One execnet gateway and one pytest over there serve the whole run (``control`` and
+``there``). The board is looked at first, so that what it lacks is said in a sentence;
+the modules are built there or, where it has no compiler, here; what was changed is put
+back at the end. A board that is lost is the test's error that lost it, and is reached
+anew for the next.
+"""
+
+import io
+import re
 import shlex
 import subprocess
 import tarfile
-import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from pyctl.errors import NotReady, TargetLost
-from tests.harness.reports import Reports, pytest_arguments
+import execnet
+from execnet.gateway_bootstrap import HostNotFound
+
+from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost
+from tests.harness import control
+from tests.harness.reports import parsed
 
 TOP = Path(__file__).resolve().parents[2]
-# How much longer than its time a test may go on over there when the network is gone, too.
-LAST_RESORT_S = 60
-# Runs a command in a session of its own, with the reports on ssh's standard output and
-# all else on its standard error. When the connection ends, so does standard input, and
-# with it whatever is left of that session. A board that is cut off ends it later.
-LEASH = """\
-cd {top} && exec 3>&1 1>&2 4<&0 || exit 255
-setsid timeout -s KILL {seconds:g} {command} </dev/null 4<&- &
-test=$!
-(cat <&4; kill -KILL -$test) >/dev/null 2>&1 3>&- &
-leash=$!
-wait $test
-status=$?
-kill $leash
-exit $status
+NEEDED_PYTHON = (3, 11)
+# A board that was reset in a test, or by --reset, may take so long to answer again.
+BACK_S = 180.0
+# Beyond a test's own time: for killing it over there, and for the way there and back.
+MARGIN_S = 45.0
+# What is looked at, in a shell that any board has. Each line that is missing is an answer.
+LOOK = """\
+echo machine=$(uname -m)
+echo release=$(uname -r)
+echo uid=$(id -u)
+echo boot=$(cat /proc/sys/kernel/random/boot_id)
+python3 -c 'import sys; print("python=%d.%d" % sys.version_info[:2])'
+python3 -c 'import pytest; print("pytest=" + pytest.__version__)'
+python3 -c 'import click, psutil, pyudev; print("libraries=1")'
+true
 """
+# What ssh says, and what that means; the first that is found.
+SSH_TROUBLE = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "it answers with another host key than before"),
+    ("Host key verification failed", "its host key is not known"),
+    ("Permission denied", "it does not accept our key"),
+    ("Connection refused", "nothing answers at its ssh port"),
+    ("timed out", "it does not answer"),
+    ("No route to host", "it does not answer"),
+    ("Could not resolve", "its name is not known"),
+)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a board is: ``[USER@]HOST[:PORT]``, and a configuration file of ssh's if needed."""
+
+    text: str
+    config: Path | None = None
+
+    def arguments(self):
+        """What follows `ssh` on a command line."""
+        match = re.fullmatch(r"(.+?)(?::(\d+))?", self.text)
+        port = ["-p", match[2]] if match[2] else []
+        config = ["-F", str(self.config)] if self.config else []
+        return [*config, "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", *port, match[1]]
 
 
 class SshTarget:
     """A board that ssh reaches as root without asking anything."""
 
-    def __init__(self, destination):
-        self.ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", destination]
-        self.destination = destination
-        self.top = None
+    def __init__(self, destination, say=lambda text: None, reset=None, modules=None):
+        """``reset`` is a command that gives a lost board a fresh start.
 
-    def prepare(self):
-        """Copy the project over, once."""
-        if self.top is not None:
-            return
-        with tempfile.TemporaryFile() as archive:
-            with tarfile.open(fileobj=archive, mode="w") as tar:
-                for name in ("Kbuild", "module", "pyctl", "tests", "pyproject.toml"):
-                    tar.add(TOP / name, arcname=name)
-            archive.seek(0)
-            script = "d=$(mktemp -d /tmp/pyctl.XXXXXX) && tar -x -C $d && echo $d"
-            try:
-                done = subprocess.run(
-                    [*self.ssh, script], stdin=archive, capture_output=True, text=True, timeout=300
-                )
-            except subprocess.TimeoutExpired:
-                raise TargetLost(f"{self.destination} did not take the project in 300 s.") from None
-        if done.returncode != 0:
-            raise NotReady(
-                f"{self.destination} cannot be used: {done.stderr.strip()}.",
-                "ssh must reach it as root without asking anything; it needs tar and pytest.",
-            )
-        self.top = done.stdout.strip()
+        ``modules`` gives the modules' files for a kernel release, where the board cannot
+        build them.
+        """
+        self.destination = destination
+        self.say = say
+        self.reset = reset
+        self.modules = modules
+        self.channel = None
+        self.group = None
+        self.was_lost = False
+
+    def __str__(self):
+        return self.destination.text
 
     def run(self, _item, nodeid, _board, timeout_s):
         """Run a test; return its reports and what it printed."""
-        self.prepare()
-        script = LEASH.format(
-            top=shlex.quote(self.top),
-            seconds=timeout_s + LAST_RESORT_S,
-            command=shlex.join(["python3", "-m", *pytest_arguments(nodeid)]),
-        )
-        with held_pipe() as leash:
-            try:
-                done = subprocess.run(
-                    [*self.ssh, script], stdin=leash, capture_output=True, timeout=timeout_s
-                )
-            except subprocess.TimeoutExpired:
-                raise TargetLost(
-                    f"{self.destination} gave no result within {timeout_s:g} s."
-                ) from None
-        said = done.stderr.decode(errors="replace")
+        if self.channel is None:
+            self.connect()
+        how, lines, printed = self.ask("test", nodeid, {}, timeout_s, wait_s=timeout_s + MARGIN_S)
+        if how == "stuck":
+            self.drop()
+            raise TargetLost(
+                f"{self} was lost: the test did not end within {timeout_s:g} s, and could not be "
+                "killed.",
+                "A call keeps one of its CPUs; the board needs a reset.",
+            )
+        if how == "late":
+            raise TargetLost(f"{self} gave no result within {timeout_s:g} s; the test was killed.")
+        if how == "died":
+            self.drop()
+        return parsed(lines), printed
+
+    # -- to have the board ---------------------------------------------------
+
+    def connect(self):
+        """Look at the board, send the project, load the modules, and collect the tests."""
+        found = self.found_again() if self.was_lost else self.look()
+        self.refuse_what_cannot_be(found)
+        self.say(f"{self}: preparing {found['release']}")
+        self.group = execnet.Group()
+        spec = execnet.XSpec("ssh=x//python=python3//execmodel=main_thread_only")
+        spec.ssh = " ".join(self.destination.arguments())
+        try:
+            gateway = self.group.makegateway(spec)
+            self.channel = gateway.remote_exec(control)
+        except (OSError, EOFError, HostNotFound) as error:
+            self.drop()
+            raise TargetLost(f"{self} was lost while it was prepared: {error}.") from None
+        self.prepare(found["release"])
+        self.was_lost = False
+
+    def prepare(self, release):
+        if why := self.ask("install", archive(), wait_s=300):
+            self.drop()
+            raise NotReady(
+                f"{self} does not take the project: {last_line(why)}.",
+                "Is its disk full? The project goes to /var/tmp, some 5 MB.",
+            )
+        if why := self.ask("build", wait_s=900):
+            self.send_modules(release, why)
+        if why := self.ask("load", wait_s=300):
+            self.drop()
+            raise NotReady(f"{self} does not load the modules: {last_line(why)}")
+        if why := self.ask("collect", wait_s=400):
+            raise OperationFailed(f"{self} could not collect the tests:\n{why}")
+
+    def send_modules(self, release, why):
+        """Build the modules here, for a board that cannot."""
+        try:
+            files = self.modules(release) if self.modules else []
+        except PyctlError as error:
+            raise NotReady(
+                f"{self} cannot build the modules ({last_line(why)}), and neither can this "
+                f"host: {error.message}",
+                f"Install there the headers of {release}, make, and the compiler of its kernel.",
+            ) from None
+        for path in files:
+            self.ask("take", path.name, path.read_bytes(), wait_s=300)
+
+    def look(self):
+        """What the board says of itself; raises NotReady or TargetLost where it says nothing."""
+        arguments = self.destination.arguments()
+        try:
+            done = subprocess.run(
+                ["ssh", *arguments, "sh", "-s"],
+                input=LOOK,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        except FileNotFoundError:
+            raise NotReady(
+                "There is no ssh on this host.", "Install it: `apt install openssh-client`."
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise NotReady(f"{self} does not answer.", "Is it on, and is its network?") from None
         if done.returncode == 255:
-            self.top = None
-            raise TargetLost(f"{self.destination} was lost: {said.strip()}.")
-        reports = Reports()
-        reports.feed(done.stdout)
-        return reports.all(), said
+            raise NotReady(
+                f"{self} cannot be reached: {trouble(done.stderr)}.",
+                f"`{shlex.join(['ssh', *arguments, 'true'])}` must work without asking anything.",
+            )
+        return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+    def found_again(self):
+        """The same for a board that was lost: reset if that is possible, and given time."""
+        if self.reset:
+            self.say(f"{self}: resetting")
+            subprocess.run(self.reset, shell=True, check=False, timeout=BACK_S)
+        deadline = time.monotonic() + BACK_S
+        while True:
+            try:
+                return self.look()
+            except NotReady as error:
+                if time.monotonic() > deadline:
+                    raise TargetLost(
+                        f"{self} did not come back within {BACK_S:g} s. {error.message}", error.hint
+                    ) from None
+                time.sleep(2)
+
+    def refuse_what_cannot_be(self, found):
+        """Raise NotReady with the first thing that the board lacks."""
+        if found.get("uid") != "0":
+            raise NotReady(
+                f"{self} lets us in, but not as root.", "Name root: --target ssh:root@HOST."
+            )
+        if found.get("machine") != "aarch64":
+            raise NotReady(f"{self} is no arm64 machine, but {found.get('machine')}.")
+        wanted = ".".join(map(str, NEEDED_PYTHON))
+        if "python" not in found:
+            raise NotReady(
+                f"{self} has no python3.", f"Install Python {wanted} or newer there, with pytest."
+            )
+        if tuple(map(int, found["python"].split("."))) < NEEDED_PYTHON:
+            raise NotReady(
+                f"{self} has Python {found['python']}, and {wanted} is needed.",
+                "Debian 12 and newer have it.",
+            )
+        for what, packages in (
+            ("libraries", "python3-click python3-psutil python3-pyudev"),
+            ("pytest", "python3-pytest"),
+        ):
+            if what not in found:
+                names = "pytest" if what == "pytest" else "click, psutil or pyudev"
+                raise NotReady(f"{self} has no {names}.", f"There: `apt install {packages}`.")
+
+    # -- talking to it ---------------------------------------------------------
+
+    def ask(self, *request, wait_s):
+        """Have one request answered; TargetLost where the connection breaks or nothing comes."""
+        try:
+            self.channel.send(request)
+            return self.channel.receive(wait_s)
+        except self.channel.TimeoutError:
+            why = f"no answer within {wait_s:g} s"
+        except (EOFError, OSError):
+            why = "the connection broke"
+        except self.channel.RemoteError as error:
+            why = last_line(str(error))
+        self.drop()
+        raise TargetLost(f"{self} was lost: {why}.")
+
+    def drop(self):
+        """Let go of a board that is lost; the next test will look for it anew."""
+        self.was_lost = True
+        self.channel = None
+        if self.group is not None:
+            self.group.terminate(timeout=5)
+            self.group = None
 
     def close(self):
-        """Take the copy away."""
-        if self.top is not None:
-            subprocess.run([*self.ssh, f"rm -rf {shlex.quote(self.top)}"], timeout=60, check=False)
+        """Put the board back as it was."""
+        if self.channel is None:
+            return
+        try:
+            left = self.ask("close", wait_s=120)
+        except TargetLost as error:
+            self.say(f"{self} was not put back: {error.message}")
+            return
+        if left:
+            self.say(f"{self}: {' and '.join(left)} had been loaded before and could not be again")
+        self.drop()
 
 
-@contextlib.contextmanager
-def held_pipe():
-    """Give the end to read of a pipe that nothing comes out of before it is closed."""
-    reader, writer = os.pipe()
-    try:
-        yield reader
-    finally:
-        os.close(reader)
-        os.close(writer)
+def archive():
+    """What the board needs of the project."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("Kbuild", "module", "pyctl", "tests", "pyproject.toml"):
+            tar.add(TOP / name, arcname=name, filter=_sources)
+    return buffer.getvalue()
+
+
+def _sources(info):
+    return None if "__pycache__" in info.name else info
+
+
+def trouble(said):
+    """What ssh's words mean, or their last line."""
+    return next((meaning for words, meaning in SSH_TROUBLE if words in said), last_line(said))
+
+
+def last_line(text):
+    """The last line that says something, without its period."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "it did not say why"

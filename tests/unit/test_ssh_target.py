@@ -1,106 +1,235 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Target tests over ssh, with programs in the place of ssh and of the board's Python."""
+"""Target tests over ssh, with programs in the place of ssh and of what a board has."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pyctl.errors import TargetLost
-from tests.harness.ssh import SshTarget
+from pyctl.errors import NotReady, TargetLost
+from tests.harness.control import Pytest
+from tests.harness.reports import parsed
+from tests.harness.ssh import Destination, SshTarget
 
-# As ssh and sshd do: what runs over there belongs to the other side, and all that it
-# notices of an end here is that its standard input has ended.
-SSH = f"""\
-#!{sys.executable}
-import subprocess, sys, threading, os
-there = subprocess.Popen(["sh", "-c", sys.argv[-1]], start_new_session=True,
-    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-def carry(source, target):
-    while data := os.read(source, 65536):
-        os.write(target, data)
-
-def send():
-    carry(0, there.stdin.fileno())
-    there.stdin.close()
-
-threading.Thread(target=send, daemon=True).start()
-ways = [threading.Thread(target=carry, args=(pipe.fileno(), fd))
-        for pipe, fd in ((there.stdout, 1), (there.stderr, 2))]
-for way in ways:
-    way.start()
-for way in ways:
-    way.join()
-status = there.wait()
-sys.stdout.flush()
-os._exit(status if status >= 0 else 255)
+TOP = Path(__file__).resolve().parents[2]
+# As ssh: all words behind the destination are one line for a shell over there.
+SSH = """\
+#!/bin/sh
+while [ "$1" != root@board ]; do shift; done
+shift
+PATH={there}:/usr/bin:/bin exec sh -c "$*"
 """
+UNAME = '#!/bin/sh\n[ "$1" = -m ] && echo aarch64 || echo 9.9.9\n'
 
 
 class Board:
-    """A board whose `python3` is a shell script."""
+    """A board: programs that stand before those of this machine."""
 
     def __init__(self, top: Path) -> None:
-        self.top = top
-        self.bin = top / "bin"
-        self.bin.mkdir()
-        self.program("ssh", SSH)
+        self.here, self.there = top / "here", top / "there"
+        self.here.mkdir()
+        self.there.mkdir()
+        self.program(self.here / "ssh", SSH.format(there=self.there))
+        self.program(self.there / "uname", UNAME)
+        self.program(self.there / "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
 
-    def program(self, name: str, text: str) -> None:
-        (self.bin / name).write_text(text)
-        (self.bin / name).chmod(0o755)
-
-    def python(self, script: str) -> None:
-        self.program("python3", f"#!/bin/sh\ncd {self.top}\n{script}\n")
-
-    def pids(self) -> list[int]:
-        """What the script said that it started."""
-        return [int(path.name) for path in self.top.glob("[1-9]*")]
+    def program(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     made = Board(tmp_path)
-    monkeypatch.setenv("PATH", f"{made.bin}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{made.here}:/usr/bin:/bin")
     return made
 
 
 @pytest.fixture
-def target(board: Board) -> SshTarget:
-    made = SshTarget("root@board")
-    made.top = str(board.top)
-    return made
+def target() -> SshTarget:
+    return SshTarget(Destination("root@board"))
 
 
-def test_reports_and_output_come_back_on_ways_of_their_own(board: Board, target: SshTarget) -> None:
-    board.python("""echo '{"when": "teardown"}' >&3; echo printed; echo said >&2""")
-    assert target.run(None, "test", None, 60) == ([{"when": "teardown"}], "printed\nsaid\n")
+def ssh_that_says(words: str) -> str:
+    return f"#!/bin/sh\necho '{words}' >&2\nexit 255\n"
 
 
-def test_no_time_is_lost_when_a_test_has_ended(board: Board, target: SshTarget) -> None:
-    board.python("exit 1")
-    started = time.monotonic()
-    target.run(None, "test", None, 60)
-    assert time.monotonic() - started < 5
-
-
-def test_what_takes_too_long_ends_over_there_as_well(board: Board, target: SshTarget) -> None:
-    board.python("sleep 100 & touch $! $$; wait")
-    with pytest.raises(TargetLost, match="no result within 1 s"):
-        target.run(None, "test", None, 1)
-    assert len(board.pids()) == 2
-    _, alive = psutil.wait_procs(
-        [psutil.Process(pid) for pid in board.pids() if psutil.pid_exists(pid)], 10
-    )
-    assert alive == []
-
-
-def test_a_connection_that_breaks_is_a_lost_target(board: Board, target: SshTarget) -> None:
-    board.program("ssh", "#!/bin/sh\necho Connection reset >&2; exit 255\n")
-    with pytest.raises(TargetLost, match="Connection reset"):
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ("root@board: Permission denied (publickey).", "does not accept our key"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "another host key"),
+        ("ssh: connect to host board port 22: Connection refused", "nothing answers"),
+        ("ssh: connect to host board port 22: Connection timed out", "does not answer"),
+        ("ssh: Could not resolve hostname board: Name or service not known", "name is not known"),
+        ("something new.", "cannot be reached: something new."),
+    ],
+)
+def test_what_ssh_says_becomes_a_sentence(
+    board: Board, target: SshTarget, said: str, meaning: str
+) -> None:
+    board.program(board.here / "ssh", ssh_that_says(said))
+    with pytest.raises(NotReady, match=meaning) as caught:
         target.run(None, "test", None, 60)
+    assert "root@board" in caught.value.message
+    assert "must work without asking" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "meaning"),
+    [
+        ("uname", "#!/bin/sh\necho x86_64\n", "no arm64 machine, but x86_64"),
+        ("id", "#!/bin/sh\necho 1000\n", "not as root"),
+        ("python3", "#!/bin/sh\nexit 127\n", "has no python3"),
+        ("python3", "#!/bin/sh\necho python=3.9\n", "has Python 3.9, and 3.11 is needed"),
+        ("python3", "#!/bin/sh\necho python=3.11\n", "has no click, psutil or pyudev"),
+        (
+            "python3",
+            '#!/bin/sh\ncase "$2" in *pytest*) exit 1;; *click*) echo libraries=1;; '
+            "*) echo python=3.13;; esac\n",
+            "has no pytest",
+        ),
+    ],
+)
+def test_what_a_board_lacks_is_named(
+    board: Board, target: SshTarget, program: str, text: str, meaning: str
+) -> None:
+    board.program(board.there / program, text)
+    with pytest.raises(NotReady, match=meaning):
+        target.run(None, "test", None, 60)
+
+
+def test_a_port_and_a_configuration_go_to_ssh() -> None:
+    words = Destination("root@board:2222", Path("/x/config")).arguments()
+    assert words[:2] == ["-F", "/x/config"]
+    assert words[-3:] == ["-p", "2222", "root@board"]
+
+
+def test_a_lost_board_is_reset_and_looked_for_again(
+    board: Board, target: SshTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it answers; here it does not, for it is off until the reset."""
+    monkeypatch.setattr("tests.harness.ssh.BACK_S", 20.0)
+    works = (board.here / "ssh").read_text()
+    board.program(board.here / "ssh", ssh_that_says("Connection refused"))
+    board.program(board.here / "works", works)
+    board.program(board.there / "uname", "#!/bin/sh\necho back\n")
+    target.reset = f"sleep 1; cp {board.here}/works {board.here}/ssh"
+    target.was_lost = True
+    with pytest.raises(NotReady, match="no arm64 machine, but back"):
+        target.run(None, "test", None, 60)
+
+
+def test_a_board_that_does_not_come_back_is_lost(
+    board: Board, target: SshTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.harness.ssh.BACK_S", 0.0)
+    board.program(board.here / "ssh", ssh_that_says("Connection refused"))
+    target.was_lost = True
+    with pytest.raises(TargetLost, match="did not come back within 0 s"):
+        target.run(None, "test", None, 60)
+
+
+def test_a_full_disk_is_named(board: Board, target: SshTarget) -> None:
+    """The archive does not fit: what tar says is passed on."""
+    board.program(
+        board.there / "tar", "#!/bin/sh\ncat >/dev/null\necho 'No space left' >&2\nexit 2\n"
+    )
+    with pytest.raises(NotReady, match="does not take the project: No space left") as caught:
+        target.run(None, "test", None, 60)
+    assert "disk full" in caught.value.hint
+    assert target.group is None
+
+
+# -- what runs over there ------------------------------------------------------
+
+TESTS = """\
+import os, pathlib, subprocess, time, pytest
+
+def test_passes(): print("printed")
+def test_fails(): assert 1 == 2
+def test_skips(): pytest.skip("a reason")
+def test_dies(): os._exit(3)
+def test_sees(): assert os.environ["PYCTL_SEEN"] == "yes"
+def test_hangs():
+    child = subprocess.Popen(["sleep", "1000"])
+    pathlib.Path("child").write_text(str(child.pid))
+    time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def over_there(tmp_path: Path) -> Iterator[Pytest]:
+    """A pytest that has collected tests of its own."""
+    top = tmp_path / "project"
+    (top / "tests/target").mkdir(parents=True)
+    for name in ("__init__.py", "conftest.py", "harness"):
+        whole = TOP / "tests" / name
+        copy = shutil.copytree if whole.is_dir() else shutil.copy
+        copy(whole, top / "tests" / name)
+    shutil.copy(TOP / "pyproject.toml", top)
+    (top / "tests/target/__init__.py").touch()
+    (top / "tests/target/test_it.py").write_text(TESTS)
+    made = Pytest(str(top), dict(os.environ) | {"PYTHONPATH": f"{top}:{TOP}"})
+    assert made.wait_until_ready() is None
+    yield made
+    made.close()
+    assert made.process.poll() is not None
+
+
+def node(name: str) -> str:
+    return f"tests/target/test_it.py::test_{name}"
+
+
+@pytest.mark.parametrize("name", ["passes", "fails", "skips", "sees"])
+def test_reports_come_back(over_there: Pytest, name: str) -> None:
+    how, lines, printed = over_there.run(node(name), {"PYCTL_SEEN": "yes"}, 60)
+    reports = parsed(lines)
+    outcome = {"fails": "failed", "skips": "skipped"}.get(name, "passed")
+    assert how == "ended"
+    assert [report["when"] for report in reports] == ["setup", "call", "teardown"]
+    assert reports[1]["outcome"] == outcome
+    assert ("printed" in printed) == (name == "passes")
+
+
+def test_a_test_that_ends_pytest_leaves_no_teardown_and_the_next_runs(over_there: Pytest) -> None:
+    how, lines, _ = over_there.run(node("dies"), {}, 60)
+    assert (how, [report["when"] for report in parsed(lines)]) == ("ended", ["setup"])
+    assert over_there.run(node("passes"), {}, 60)[0] == "ended"
+
+
+def test_a_test_that_is_not_there_says_so(over_there: Pytest) -> None:
+    _, lines, _ = over_there.run(node("nothing"), {}, 60)
+    assert "There is no test" in parsed(lines)[0]["collection"]
+
+
+def test_what_takes_too_long_ends_over_there_with_all_it_started(
+    over_there: Pytest, tmp_path: Path
+) -> None:
+    how, lines, _ = over_there.run(node("hangs"), {}, 2)
+    assert (how, [report["when"] for report in parsed(lines)]) == ("late", ["setup"])
+    child = int((tmp_path / "project/child").read_text())
+    assert not psutil.pid_exists(child) or psutil.wait_procs([psutil.Process(child)], 10)[1] == []
+    assert over_there.run(node("passes"), {}, 60)[0] == "ended"
+
+
+def test_a_test_at_work_ends_when_nobody_listens(over_there: Pytest, tmp_path: Path) -> None:
+    """As when the connection breaks: pytest's standard input ends, and all ends with it."""
+    mark = tmp_path / "project/child"
+    assert over_there.process.stdin is not None
+    over_there.process.stdin.write(f'{{"nodeid": "{node("hangs")}", "env": {{}}}}\n'.encode())
+    over_there.process.stdin.flush()
+    deadline = time.monotonic() + 30
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child = psutil.Process(int(mark.read_text()))
+    over_there.process.stdin.close()
+    assert over_there.process.wait(20) is not None
+    assert psutil.wait_procs([child], 10)[1] == []
