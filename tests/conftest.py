@@ -35,7 +35,18 @@ def pytest_addoption(parser):
         "--target",
         default="auto",
         metavar="WHERE",
-        help="where target tests run: auto, local, vm, or ssh:USER@HOST (default: auto)",
+        help="where target tests run: auto, local, vm, or ssh:USER@HOST[:PORT] (default: auto)",
+    )
+    group.addoption(
+        "--ssh-config",
+        type=Path,
+        metavar="FILE",
+        help="ssh's configuration for --target ssh:... (default: the user's)",
+    )
+    group.addoption(
+        "--reset",
+        metavar="COMMAND",
+        help="a shell command that gives a lost board of --target ssh:... a fresh start",
     )
     group.addoption(
         "--require-target",
@@ -71,7 +82,7 @@ def pytest_configure(config):
         on_target = platform.machine() == "aarch64" and os.geteuid() == 0
         where = "local" if on_target else "vm"
     if where not in ("local", "vm") and not where.startswith("ssh:"):
-        raise pytest.UsageError(f"--target {where}: not auto, local, vm or ssh:USER@HOST")
+        raise pytest.UsageError(f"--target {where}: not auto, local, vm or ssh:USER@HOST[:PORT]")
     config.stash[REMOTE] = None if where == "local" else where
 
 
@@ -115,20 +126,26 @@ def over_there(item):
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
-    from tests.harness.ssh import SshTarget
-    from tests.harness.virtual import EVERY_BOARD, VmTarget
+    from tests.harness.ssh import Destination, SshTarget
+    from tests.harness.virtual import EVERY_BOARD, VmTarget, modules_for
 
     if BOARD not in config.stash:
         where = config.stash[REMOTE]
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+        def say(text):
+            return reporter and reporter.write_line(f"board: {text}")
+
         if where == "vm":
-            reporter = config.pluginmanager.get_plugin("terminalreporter")
             only = (config.getoption("boards") or "").split(",")[0]
-            config.stash[BOARD] = VmTarget(
-                lambda text: reporter and reporter.write_line(f"board: {text}"),
-                EVERY_BOARD.get(only),
-            )
+            config.stash[BOARD] = VmTarget(say, EVERY_BOARD.get(only))
         else:
-            config.stash[BOARD] = SshTarget(where.removeprefix("ssh:"))
+            config.stash[BOARD] = SshTarget(
+                Destination(where.removeprefix("ssh:"), config.getoption("ssh_config")),
+                say,
+                config.getoption("reset"),
+                modules_for,
+            )
     return config.stash[BOARD]
 
 

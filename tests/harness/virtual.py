@@ -18,11 +18,27 @@ EVERY_BOARD = {
 }
 # Tells a test that its board is fresh, and that nobody comes after it.
 PRISTINE = {"PYCTL_PRISTINE": "1"}
+# Tells it that its board is what its marker asks for.
+AS_ASKED = {"PYCTL_BOARD_AS_ASKED": "1"}
+
+
+def modules_for(release):
+    """The modules' files for a kernel of Debian's, for a board that cannot build them.
+
+    Raises PyctlError where there is no such kernel, or it cannot be had.
+    """
+    from pyctl.cache import Cache
+    from pyctl.vm.factory import BoardFactory
+
+    factory = BoardFactory(Cache())
+    made = factory.builder.modules(factory.roots.kernel(release))
+    return sorted(made.path.glob("*.ko"))
 
 
 def planted():
     """Firmware settings that every test shall find, for scoring the suite itself."""
-    return {name: os.environ[name] for name in ("PYCTL_FIRMWARE",) if name in os.environ}
+    given = {name: os.environ[name] for name in ("PYCTL_FIRMWARE",) if name in os.environ}
+    return given | AS_ASKED
 
 
 class VmTarget:

@@ -12,6 +12,7 @@ import platform
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,8 @@ from tests.target.runner import Pyctl
 # Out-of-tree and unsigned modules taint the kernel by being what they are
 # (Documentation/admin-guide/tainted-kernels.rst).
 EXPECTED_TAINT = 1 << 12 | 1 << 13
+# How a skip begins that no board of this kind can help: nothing is missing here.
+OTHER_KIND = "for another kind of target:"
 # Kernel log priorities up to "error"; and what is wrong at any priority.
 ERROR_PRIORITY = 3
 ALARMS = re.compile(r"BUG|WARNING:|Call trace|Oops|stack-out|KASAN|lockdep|rcu: INFO|hung task")
@@ -74,7 +77,23 @@ def on_target():
 
 
 @pytest.fixture(autouse=True)
-def kernel_is_well(on_target, request):
+def right_kind_of_board(on_target, request):
+    """A test that asks for a board of a certain kind says nothing on one that is there anyway.
+
+    Its firmware, kernel or memory need not be what the test takes for granted.
+    """
+    asked: dict[str, Any] = {}
+    for mark in reversed(list(request.node.iter_markers("board"))):
+        asked |= mark.kwargs
+    if 1 < asked.get("cpus", 0) <= os.cpu_count():
+        del asked["cpus"]
+    if asked and "PYCTL_BOARD_AS_ASKED" not in os.environ:
+        what = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+        pytest.skip(f"{OTHER_KIND} a virtual board with {what}")
+
+
+@pytest.fixture(autouse=True)
+def kernel_is_well(on_target, right_kind_of_board, request):
     """Fail a test during which the kernel complained or became tainted."""
     log, before = KernelLog(), taint()
     yield
