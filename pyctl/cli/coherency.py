@@ -11,7 +11,14 @@ import click
 from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
 from pyctl.coherency.cases import CaseResult
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, BadLine
-from pyctl.coherency.run import Plan, Report, check_plan, choose_observer, choose_window, execute
+from pyctl.coherency.run import (
+    CaseResults,
+    Plan,
+    check_plan,
+    choose_observer,
+    choose_window,
+    execute,
+)
 from pyctl.errors import OperationFailed
 from pyctl.numbers import size_text
 from pyctl.target.debugfs import Debugfs
@@ -144,7 +151,7 @@ def _bad_json(bad: BadLine) -> dict[str, object]:
     }
 
 
-def _judge(session: Session, report: Report) -> None:
+def _judge(session: Session, report: CaseResults) -> None:
     total = report.total()
     session.answer["lines"] = {key: total[verdict] for key, verdict in _KEYS.items()}
     first = report.first_bad()

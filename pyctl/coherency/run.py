@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclass
-class Report:
+class CaseResults:
     """What came of a run, case by case; ``limits`` says what could not be seen."""
 
     limits: list[str]
@@ -140,7 +140,7 @@ class Calls:
 
 def execute(
     system: System, plan: Plan, info: Info, progress: Callable[[CaseResult], None]
-) -> Report:
+) -> CaseResults:
     """Try every case of a checked plan; ``progress`` hears of each when it is done.
 
     A call that fails ends its case with an error, not the run. Raises TargetLost
@@ -148,7 +148,7 @@ def execute(
     """
     debugfs = Debugfs(system)
     with _observer(debugfs, plan) as observer:
-        report = Report(list(observer.limits))
+        report = CaseResults(list(observer.limits))
         for case in _cases(observer, plan, Calls(debugfs, info, plan.timeout_s)):
             report.cases.append(case)
             progress(case)

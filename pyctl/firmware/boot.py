@@ -16,7 +16,7 @@ from pyctl.firmware.numbers import (
     KEY_TARGET_BASE,
     KEY_TARGET_SIZE,
     U64_LIMIT,
-    Entry,
+    ConfigEntry,
 )
 from pyctl.firmware.settings import Setting
 
@@ -50,11 +50,11 @@ def boot_blob(settings: Iterable[Setting], conduit: str, guest: GuestMap) -> byt
     ``settings`` keeps the stub's default.
     """
     entries = [
-        Entry(KEY_CONDUIT, 0, CONDUITS.index(conduit)),
-        Entry(KEY_GUEST_ENTRY, 0, guest.entry),
-        Entry(KEY_MEMORY_SIZE, 0, guest.memory_size),
-        Entry(KEY_TARGET_BASE, 0, guest.target.start),
-        Entry(KEY_TARGET_SIZE, 0, len(guest.target)),
+        ConfigEntry(KEY_CONDUIT, 0, CONDUITS.index(conduit)),
+        ConfigEntry(KEY_GUEST_ENTRY, 0, guest.entry),
+        ConfigEntry(KEY_MEMORY_SIZE, 0, guest.memory_size),
+        ConfigEntry(KEY_TARGET_BASE, 0, guest.target.start),
+        ConfigEntry(KEY_TARGET_SIZE, 0, len(guest.target)),
     ]
     for setting in settings:
         entries.extend(setting.entries)

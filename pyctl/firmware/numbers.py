@@ -48,7 +48,7 @@ CONFIG_SIZE = 0x1_0000
 
 
 @dataclass(frozen=True)
-class Entry:
+class ConfigEntry:
     """One word pair of the boot configuration, or one SET call."""
 
     key: int

@@ -18,7 +18,7 @@ from pyctl.firmware.numbers import (
     QUEUE_RUNS,
     U32_LIMIT,
     U64_LIMIT,
-    Entry,
+    ConfigEntry,
 )
 from pyctl.numbers import parse_number
 from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32, version_text
@@ -36,7 +36,7 @@ class Setting:
 
     name: str
     text: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ConfigEntry, ...]
 
     def __str__(self) -> str:
         return f"{self.name}={self.text}"
@@ -50,7 +50,7 @@ class SettingKind:
     key: int
     values: str
     help: str
-    parse: Callable[[int, str], tuple[Entry, ...]]
+    parse: Callable[[int, str], tuple[ConfigEntry, ...]]
     show: Callable[[int], int | str] = int
     readable: bool = True
 
@@ -60,29 +60,29 @@ class SettingKind:
         return f"{self.name}={self.values}"
 
 
-def _number_up_to(limit: int) -> Callable[[int, str], tuple[Entry, ...]]:
-    def parse(key: int, text: str) -> tuple[Entry, ...]:
+def _number_up_to(limit: int) -> Callable[[int, str], tuple[ConfigEntry, ...]]:
+    def parse(key: int, text: str) -> tuple[ConfigEntry, ...]:
         try:
             value = parse_number(text)
         except UsageError as error:
             raise _Unparsable(error.message) from None
         if value > limit:
             raise _Unparsable(f"It is more than {limit}.")
-        return (Entry(key, 0, value),)
+        return (ConfigEntry(key, 0, value),)
 
     return parse
 
 
-def _flag(key: int, text: str) -> tuple[Entry, ...]:
+def _flag(key: int, text: str) -> tuple[ConfigEntry, ...]:
     if text not in ("0", "1"):
         raise _Unparsable("It is neither 0 nor 1.")
-    return (Entry(key, 0, int(text)),)
+    return (ConfigEntry(key, 0, int(text)),)
 
 
-def _version(key: int, text: str) -> tuple[Entry, ...]:
+def _version(key: int, text: str) -> tuple[ConfigEntry, ...]:
     if text not in _VERSIONS:
         raise _Unparsable(f"It is none of {', '.join(_VERSIONS)}.")
-    return (Entry(key, 0, _VERSIONS[text]),)
+    return (ConfigEntry(key, 0, _VERSIONS[text]),)
 
 
 def parse_queue(text: str) -> list[tuple[int, int]]:
@@ -106,24 +106,24 @@ def parse_queue(text: str) -> list[tuple[int, int]]:
     return runs
 
 
-def _status(key: int, text: str) -> tuple[Entry, ...]:
+def _status(key: int, text: str) -> tuple[ConfigEntry, ...]:
     try:
-        return (Entry(key, 0, parse_status(text) & U64_LIMIT),)
+        return (ConfigEntry(key, 0, parse_status(text) & U64_LIMIT),)
     except UsageError as error:
         raise _Unparsable(f"{error.message} {error.hint}") from None
 
 
-def _queue(key: int, text: str) -> tuple[Entry, ...]:
+def _queue(key: int, text: str) -> tuple[ConfigEntry, ...]:
     try:
         # The index of an entry counts its further repeats.
-        return tuple(Entry(key, n - 1, status & U32_LIMIT) for status, n in parse_queue(text))
+        return tuple(ConfigEntry(key, n - 1, status & U32_LIMIT) for status, n in parse_queue(text))
     except UsageError as error:
         raise _Unparsable(f"{error.message} {error.hint}".strip()) from None
 
 
-def _faults(_key: int, text: str) -> tuple[Entry, ...]:
+def _faults(_key: int, text: str) -> tuple[ConfigEntry, ...]:
     try:
-        return tuple(Entry(*word) for word in script_words(parse_faults(text)))
+        return tuple(ConfigEntry(*word) for word in script_words(parse_faults(text)))
     except UsageError as error:
         raise _Unparsable(f"{error.message} {error.hint}".strip()) from None
 

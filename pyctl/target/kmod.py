@@ -54,7 +54,7 @@ def _system_call(number: int, *arguments: int | bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Change:
+class ModuleChange:
     """What was done about one module: ``loaded``, ``kept``, ``unloaded`` or ``absent``."""
 
     name: str
@@ -75,7 +75,7 @@ def load(
     provider: str = "auto",
     raw: bool = False,
     directory: Path | None = None,
-) -> list[Change]:
+) -> list[ModuleChange]:
     """Load memregion_test and, by ``provider``, smccc_cache; all or nothing.
 
     ``provider``: ``auto`` loads ours where the framework exists and has none,
@@ -83,7 +83,7 @@ def load(
     calls. Raises NotReady with the cure where something is missing.
     """
     _require_root(system)
-    changes: list[Change] = []
+    changes: list[ModuleChange] = []
     try:
         _load_one(system, TEST_MODULE, directory, ["raw_calls=1"] if raw else [], changes)
         if raw and not Debugfs(system).info().raw_calls:
@@ -113,7 +113,7 @@ def _load_one(
     name: str,
     directory: Path | None,
     parameters: Sequence[str],
-    changes: list[Change],
+    changes: list[ModuleChange],
 ) -> None:
     """Load a module unless it is there; add to ``changes`` what was done."""
     file = require_file(system, name, directory)
@@ -121,10 +121,10 @@ def _load_one(
     if loaded:
         if loaded.matches(file) is False:
             raise NotReady(f"{name} is loaded, but from another build than {file.path}.", REBUILD)
-        changes.append(Change(name, "kept", file.path))
+        changes.append(ModuleChange(name, "kept", file.path))
         return
     # Before the call: a Ctrl-C is heard right after it, and must find what there is to undo.
-    changes.append(Change(name, "loaded", file.path))
+    changes.append(ModuleChange(name, "loaded", file.path))
     try:
         insert(file.path, *parameters)
     except OSError as error:
@@ -172,15 +172,15 @@ def _load_failure(system: System, file: ModuleFile, error: OSError) -> PyctlErro
     )
 
 
-def unload(system: System) -> list[Change]:
+def unload(system: System) -> list[ModuleChange]:
     """Unload our modules, the provider first; those not loaded are passed over."""
     _require_root(system)
     return [_unload_one(system, name) for name in reversed(MODULES)]
 
 
-def _unload_one(system: System, name: str) -> Change:
+def _unload_one(system: System, name: str) -> ModuleChange:
     if LoadedModule.find(system, name) is None:
-        return Change(name, "absent")
+        return ModuleChange(name, "absent")
     try:
         remove(name)
     except OSError as error:
@@ -192,7 +192,7 @@ def _unload_one(system: System, name: str) -> Change:
         raise OperationFailed(
             f"{name} was not unloaded: {error.strerror}.", "See the kernel log (`dmesg`)."
         ) from None
-    return Change(name, "unloaded")
+    return ModuleChange(name, "unloaded")
 
 
 def _require_root(system: System) -> None:

@@ -18,21 +18,21 @@ from pyctl.errors import NotReady, OperationFailed, UsageError
 from pyctl.firmware import numbers
 from pyctl.firmware.boot import GuestMap, boot_blob, fnv1a_64
 from pyctl.firmware.client import Stub
-from pyctl.firmware.numbers import SLOTS, Entry
+from pyctl.firmware.numbers import SLOTS, ConfigEntry
 from pyctl.firmware.settings import READINGS, SETTINGS, parse_queue, parse_setting, parse_settings
 
 STUB_SOURCES = Path(pyctl.__file__).parent / "vm" / "stub"
 HZ = 24_000_000
 
 
-def unpack(blob: bytes) -> list[Entry]:
+def unpack(blob: bytes) -> list[ConfigEntry]:
     """Entries of a boot configuration, checked as the stub checks it."""
     magic, count = struct.unpack_from("<QQ", blob)
     assert magic == int.from_bytes(b"PTLCFG01", "little")
     assert len(blob) == 16 + 16 * count + 8
     assert struct.unpack("<Q", blob[-8:])[0] == fnv1a_64(blob[:-8])
     pairs = struct.iter_unpack("<QQ", blob[16:-8])
-    return [Entry(key & 0xFFFF_FFFF, key >> 32, value) for key, value in pairs]
+    return [ConfigEntry(key & 0xFFFF_FFFF, key >> 32, value) for key, value in pairs]
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_boot_blob_holds_conduit_and_settings(conduit: str, number: int) -> None
     guest = GuestMap(0x4040_0000, 512 << 20, range(0x5F00_0000, 0x6000_0000))
     blob = boot_blob(parse_settings(["rate=100", "status=BUSY*2"]), conduit, guest)
     assert unpack(blob) == [
-        Entry(0x0F, 0, number),
-        Entry(0x0B, 0, 0x4040_0000),
-        Entry(0x0C, 0, 0x2000_0000),
-        Entry(0x0D, 0, 0x5F00_0000),
-        Entry(0x0E, 0, 0x100_0000),
-        Entry(0x06, 0, 100),
-        Entry(0x0A, 1, 0xFFFF_FFFB),
+        ConfigEntry(0x0F, 0, number),
+        ConfigEntry(0x0B, 0, 0x4040_0000),
+        ConfigEntry(0x0C, 0, 0x2000_0000),
+        ConfigEntry(0x0D, 0, 0x5F00_0000),
+        ConfigEntry(0x0E, 0, 0x100_0000),
+        ConfigEntry(0x06, 0, 100),
+        ConfigEntry(0x0A, 1, 0xFFFF_FFFB),
     ]
 
 

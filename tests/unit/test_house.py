@@ -43,8 +43,6 @@ LONG = {
     "tests/unit/test_cli_conformance.py": "to be split",
     "tests/unit/test_conformance.py": "to be split",
 }
-# Names that two classes still have.
-SHARED = {"Change", "Entry", "Outcome", "Report"}
 # Names that are written small, also where a sentence begins.
 SMALL = ("debugfs", "insmod", "make", "memregion_test", "rmmod", "smccc_cache")
 # A value that is a sentence itself may end one.
@@ -146,9 +144,7 @@ def test_a_public_class_name_means_one_thing() -> None:
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(name)
-    assert {
-        name: where for name, where in places.items() if len(where) > 1 and name not in SHARED
-    } == {}
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 # -- messages --------------------------------------------------------------------

@@ -28,7 +28,7 @@ def kernel(kernel: Kernel, machine: Machine) -> Kernel:
     return kernel
 
 
-def actions(changes: list[kmod.Change]) -> list[tuple[str, str]]:
+def actions(changes: list[kmod.ModuleChange]) -> list[tuple[str, str]]:
     return [(change.name, change.action) for change in changes]
 
 
