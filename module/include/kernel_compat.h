@@ -45,4 +45,39 @@
 #define ID_AA64MMFR0_EL1_PARANGE_SHIFT ID_AA64MMFR0_PARANGE_SHIFT
 #endif
 
+/*
+ * Linux 6.7 and older: the name was MAX_ORDER, first for one order more, later for the
+ * same; the smaller of the two is right for both.
+ */
+#include <linux/mmzone.h>
+#ifndef MAX_PAGE_ORDER
+#define MAX_PAGE_ORDER (MAX_ORDER - 1)
+#endif
+
+/*
+ * Linux 6.12 and older keep alloc_contig_pages() from modules. Whether this kernel gives
+ * it is no matter of a declaration: Kbuild looks for it.
+ */
+#include <linux/err.h>
+#include <linux/gfp.h>
+static inline struct page *alloc_contiguous(unsigned long nr_pages, gfp_t gfp, int node)
+{
+#ifdef HAVE_ALLOC_CONTIG_PAGES
+	return alloc_contig_pages(nr_pages, gfp, node, NULL) ?: ERR_PTR(-ENOMEM);
+#else
+	return ERR_PTR(-EOPNOTSUPP);
+#endif
+}
+
+/* Linux 6.11 and older: there is no reserve_mem= on the command line. Kbuild looks. */
+#include <linux/mm.h>
+static inline bool find_reserved_memory(const char *name, phys_addr_t *addr, phys_addr_t *size)
+{
+#ifdef HAVE_RESERVE_MEM
+	return reserve_mem_find_by_name(name, addr, size);
+#else
+	return false;
+#endif
+}
+
 #endif /* KERNEL_COMPAT_H */

@@ -26,6 +26,7 @@ static int info_show(struct seq_file *m, void *unused)
 	seq_printf(m, "max_count=%u\n", MAX_CALLS);
 	seq_printf(m, "max_threads=%u\n", MAX_THREADS);
 	seq_printf(m, "max_request_bytes=%u\n", MAX_REQUEST_BYTES);
+	seq_printf(m, "scratch_max_bytes=%lu\n", scratch_max_bytes);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(info);

@@ -37,6 +37,7 @@ static int __init memregion_test_init(void)
 	info_create_files(debugfs_dir);
 	debugfs_create_file("invalidate", 0600, debugfs_dir, (void *)&invalidate_type,
 			    &session_fops);
+	scratch_create_files(debugfs_dir);
 	if (raw_calls) {
 		debugfs_create_file("smccc", 0600, debugfs_dir, (void *)&raw_type,
 				    &session_fops);

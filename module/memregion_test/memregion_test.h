@@ -13,6 +13,8 @@
  *   info.c       what this kernel and this firmware are
  *   raw.c        the request "smccc": any call, only if the module was told so
  *   memory.c     bytes of physical memory, cached or not, only if so told as well
+ *   scratch.c    the file "scratch": memory of our own, and its bytes
+ *   scratch_memory.c  where that comes from, its guards, and when it may go back
  */
 #ifndef MEMREGION_TEST_H
 #define MEMREGION_TEST_H
@@ -46,6 +48,8 @@ struct request_type {
 };
 
 extern const struct file_operations session_fops;
+
+char *request_text(const char __user *buf, size_t len);
 
 /* --- parse.c --------------------------------------------------------------- */
 
@@ -170,6 +174,8 @@ extern const struct invalidate_way via_memregion;
 extern const struct invalidate_way via_smccc;
 extern const struct invalidate_way via_va;
 
+int clean_inv_lines(unsigned long start, unsigned long end, unsigned long line_size);
+
 bool framework_present(void);
 bool provider_registered(void);
 
@@ -186,11 +192,13 @@ bool is_partly_ram(u64 addr, u64 size);
 void *map_memory(u64 addr, u64 size);
 void *map_free_memory(u64 addr, u64 size, unsigned long flags);
 
-/* --- info.c, raw.c, memory.c, main.c --------------------------------------- */
+/* --- info.c, raw.c, memory.c, scratch.c, main.c ----------------------------- */
 
 void info_create_files(struct dentry *dir);
 extern const struct request_type raw_type;
 void memory_create_files(struct dentry *dir);
+void scratch_create_files(struct dentry *dir);
+extern unsigned long scratch_max_bytes;
 extern bool raw_calls;
 
 #endif /* MEMREGION_TEST_H */

@@ -15,6 +15,7 @@
 #include <linux/uaccess.h>
 
 #include "memregion_test.h"
+#include "scratch.h"
 
 /**
  * struct session - state of one open file
@@ -101,8 +102,16 @@ static int session_release(struct inode *inode, struct file *file)
 	return seq_release_private(inode, file);
 }
 
-/* Copy the text of a write; a zero byte would end it early, so it is refused. */
-static char *session_text(const char __user *buf, size_t len)
+/**
+ * request_text() - copy the text of a write
+ * @buf: what is written
+ * @len: how much, within MAX_REQUEST_BYTES
+ *
+ * A zero byte would end it early, so it is refused.
+ *
+ * Return: the text, for kfree(), or an error pointer
+ */
+char *request_text(const char __user *buf, size_t len)
 {
 	char *text;
 
@@ -157,8 +166,13 @@ static int session_run(struct session *session, void *records, unsigned int nr_r
 	if (mutex_lock_interruptible(&session->lock))
 		return -ERESTARTSYS;
 
-	for (i = 0; i < nr_records; i++)
+	for (i = 0; i < nr_records; i++) {
+		struct call_in_flight call;
+
+		call_begin(&call);
 		session->type->run(records + i * session->type->record_size);
+		call_end(&call);
+	}
 	kvfree(session->records);
 	session->records = records;
 	session->nr_records = nr_records;
@@ -175,7 +189,7 @@ static ssize_t session_write(struct file *file, const char __user *buf, size_t l
 	char *text;
 	int ret;
 
-	text = session_text(buf, len);
+	text = request_text(buf, len);
 	if (IS_ERR(text))
 		return PTR_ERR(text);
 	records = kvcalloc(count_lines(text), session->type->record_size, GFP_KERNEL_ACCOUNT);

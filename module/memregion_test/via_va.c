@@ -30,7 +30,7 @@
  * left by the fixup without the step to the next. The barrier belongs to the work:
  * without it, lines may still be on their way.
  */
-static int clean_inv_lines(unsigned long start, unsigned long end, unsigned long line_size)
+int clean_inv_lines(unsigned long start, unsigned long end, unsigned long line_size)
 {
 	unsigned long va = ALIGN_DOWN(start, line_size);
 	unsigned long next = va;

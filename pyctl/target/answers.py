@@ -125,6 +125,8 @@ class Info(Answer):
     max_count: int
     max_threads: int
     max_request_bytes: int
+    scratch_max_bytes: int
+    """The most scratch memory of all open files together."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ MODES = {
     TEST / "info": 0o400,
     TEST / "attributes": 0o400,
     TEST / "invalidate": 0o600,
+    TEST / "scratch": 0o600,
+    TEST / "reserved": 0o400,
     PROVIDER / "attributes": 0o400,
     PROVIDER / "counters": 0o400,
     PROVIDER / "parameters": 0o400,
@@ -150,7 +152,9 @@ def test_raw_files_exist_only_if_asked_for(system, provider, pyctl):
     file = find_file(system, "memregion_test")
     for parameters in ([], ["raw_calls=0"]):
         insert(file.path, *parameters)
-        assert {path.name for path in TEST.iterdir()} == {"info", "attributes", "invalidate"}
+        assert {path.name for path in TEST.iterdir()} == {
+            *("info", "attributes", "invalidate", "scratch", "reserved")
+        }
         assert not provider.debugfs.info().raw_calls
         ended = pyctl("load", "--raw")
         assert (ended.status, "without raw calls" in ended.message) == (3, True)
@@ -172,7 +176,7 @@ def test_info_says_what_the_kernel_says(provider):
     assert [key for key, _ in lines] == [
         *("version", "framework", "provider", "smccc_version", "conduit", "pa_bits"),
         *("page_size", "dcache_line_size", "raw_calls", "max_count", "max_threads"),
-        "max_request_bytes",
+        *("max_request_bytes", "scratch_max_bytes"),
     ]
     values = dict(lines)
     assert int(values["page_size"]) == os.sysconf("SC_PAGE_SIZE")

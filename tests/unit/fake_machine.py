@@ -53,6 +53,7 @@ INFO = {
     "max_count": 1000000,
     "max_threads": 256,
     "max_request_bytes": 4096,
+    "scratch_max_bytes": 1 << 30,
 }
 
 ATTRIBUTES = {
