@@ -206,8 +206,8 @@ def _module(system: System, name: str) -> Check:
 
 def _smccc(system: System, info: Info | None, problem: str) -> Check:
     if info is None:
-        method = (system.text("/proc/device-tree/psci/method") or "").rstrip("\0")
-        known = f" The device tree names the conduit {method}." if method else ""
+        conduit = system.psci_conduit
+        known = f" The machine's description names the conduit {conduit}." if conduit else ""
         return Check("smccc", UNKNOWN, f"{problem}{known}", _LOAD_FIRST)
     text = version_text(info.smccc_version)
     fix = "Firmware must offer SMCCC 1.1 or later through PSCI 1.0: update it."

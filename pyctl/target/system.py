@@ -12,6 +12,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_ARM_BOOT_FLAGS = 129
+"""Offset in the FADT."""
+_PSCI_COMPLIANT, _PSCI_USES_HVC = 1, 2
+
 
 @dataclass(frozen=True)
 class System:
@@ -61,6 +65,24 @@ class System:
         """Whether lockdown restricts debugfs and unsigned modules; None if nobody says."""
         state = self.text("/sys/kernel/security/lockdown")
         return None if state is None else "[none]" not in state
+
+    @property
+    def psci_conduit(self) -> str | None:
+        """The conduit, hvc or smc, that the machine's description names for PSCI.
+
+        That is the device tree, or ACPI's table FADT (ACPI 6.5, section 5.2.9, "ARM Boot
+        Architecture Flags": PSCI is there, and uses HVC). None where neither says it.
+        """
+        if method := (self.text("/proc/device-tree/psci/method") or "").rstrip("\0"):
+            return method
+        try:
+            fadt = self.path("/sys/firmware/acpi/tables/FACP").read_bytes()
+        except OSError:
+            return None
+        flags = int.from_bytes(fadt[_ARM_BOOT_FLAGS : _ARM_BOOT_FLAGS + 2], "little")
+        if not flags & _PSCI_COMPLIANT:
+            return None
+        return "hvc" if flags & _PSCI_USES_HVC else "smc"
 
     def has_mount(self, point: str, kind: str) -> bool:
         """Whether a file system of ``kind`` is mounted at ``point``."""

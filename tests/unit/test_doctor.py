@@ -169,3 +169,30 @@ def test_every_row_of_discovery_has_its_sentence(
     text = "\n".join(f"{key}={value}" for key, value in pairs.items())
     why = missing_function(Discovery.parse(Fields("attributes", text)))
     assert why is None if words is None else words in (why or "")
+
+
+def fadt(flags: int) -> bytes:
+    """ACPI's table up to the flags about Arm, which are 16 bits at offset 129."""
+    return b"FACP".ljust(129, b"\xff") + flags.to_bytes(2, "little") + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "conduit"),
+    [
+        ("/proc/device-tree/psci/method", b"hvc\0", "hvc"),
+        ("/proc/device-tree/psci/method", b"smc\0", "smc"),
+        ("/sys/firmware/acpi/tables/FACP", fadt(0b01), "smc"),
+        ("/sys/firmware/acpi/tables/FACP", fadt(0b11), "hvc"),
+        ("/sys/firmware/acpi/tables/FACP", fadt(0b10), None),
+        ("/sys/firmware/acpi/tables/FACP", b"FACP", None),
+    ],
+)
+def test_without_the_module_the_machines_description_tells_the_conduit(
+    machine: Machine, path: str, content: bytes, conduit: str | None
+) -> None:
+    machine.unload_test_module()
+    machine.write_bytes(path, content)
+    assert machine.system.psci_conduit == conduit
+    found = check(machine, "smccc")
+    assert found.state == UNKNOWN
+    assert (f"names the conduit {conduit}." in found.why) == (conduit is not None)
