@@ -13,7 +13,7 @@ import pytest
 from pyctl.firmware.client import Faults, Stub
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.settings import parse_setting
-from pyctl.target.answers import Fields, Request
+from pyctl.target.answers import Fields, Request, blocks
 from pyctl.target.debugfs import Debugfs, exchange
 from pyctl.target.kmod import insert, remove
 from pyctl.target.modinfo import find_file
@@ -97,6 +97,8 @@ def test_the_size_is_rounded_up_to_pages(debugfs):
         assert scratch.answer.number("size") == page
 
 
+# Where the kernel zeroes whatever it gives, nobody could see who has done it.
+@pytest.mark.board(append="init_on_alloc=0")
 def test_nobodys_old_bytes_are_in_it(debugfs):
     """Not even its own from before, in either view."""
     seen: set[int] = set()
@@ -218,6 +220,25 @@ def test_it_can_be_invalidated(provider, stub, via):
         if via != "va":
             [call] = stub.log()
             assert (call.base, call.length) == (scratch.addr, 256 << 10)
+
+
+@pytest.mark.board(append="reserve_mem=1M:1M:memregion reserve_mem=64K:64K:memregion1")
+def test_what_was_reserved_by_name_is_told(debugfs):
+    if "reserve_mem=" not in Path("/proc/cmdline").read_text():
+        pytest.skip("needs reserve_mem=1M:1M:memregion on the kernel's command line")
+    first, second = (Fields("reserved", text) for text in blocks((TOP / "reserved").read_text()))
+    assert (first.text("name"), first.number("size")) == ("memregion", MIB)
+    assert (second.text("name"), second.number("size")) == ("memregion1", 64 << 10)
+    for found in (first, second):
+        assert found.number("addr") % found.number("size") == 0
+        with Scratch("size=64K") as scratch:
+            assert not 0 <= scratch.addr - found.number("addr") < found.number("size")
+
+
+def test_where_nothing_was_reserved_nothing_is_told(debugfs):
+    if "reserve_mem=" in Path("/proc/cmdline").read_text():
+        pytest.skip("needs a kernel without reserve_mem= on its command line")
+    assert (TOP / "reserved").read_text() == ""
 
 
 # -- bad days ----
