@@ -356,6 +356,17 @@ class Cache:
             os.close(fd)
             shutil.rmtree(path, ignore_errors=True)
 
+    def is_in_use(self, path: Path) -> bool:
+        """Whether the process that made a directory of ``scratch`` lives."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def sweep(self) -> None:
         """Remove what processes that were killed have left half done."""
         for path in self._dir("tmp").iterdir():

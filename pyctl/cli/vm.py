@@ -9,126 +9,16 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyctl.cli.board import board_options, factory_of, spec_of, terminable
+from pyctl.cli.network import list_boards, serve, stop
 from pyctl.cli.params import Session, json_option, pass_session
 
 if TYPE_CHECKING:
-    from pyctl.vm.factory import BoardFactory
     from pyctl.vm.session import Board
-    from pyctl.vm.spec import Spec
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _show_settings(ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Any:
-    if "help" not in values:
-        return values
-    from pyctl.firmware.faults import KINDS
-    from pyctl.firmware.settings import SETTINGS
-
-    rows = [(setting.usage, setting.help) for setting in SETTINGS]
-    rows += [("", ""), ("Kinds of faults:", ""), *((kind.usage, kind.help) for kind in KINDS)]
-    width = max(len(kind.usage) for kind in KINDS)
-    for usage, text in rows:
-        click.echo(f"{usage:{width}}  {text}".rstrip())
-    return ctx.exit(0)
-
-
-BOARD_OPTIONS = (
-    click.option(
-        "--kernel",
-        metavar="WHICH",
-        help="A flavour (cloud-arm64, arm64, arm64-16k, rt-arm64), a version (7.2), "
-        "VERSION-FLAVOUR, or the path of an Image.  [default: newest cloud-arm64]",
-    ),
-    click.option(
-        "--kdir",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Build tree of the kernel, where --kernel is a path.",
-    ),
-    click.option(
-        "--boot",
-        type=click.Choice(["dt", "uefi"]),
-        default="dt",
-        show_default=True,
-        help="How the board comes to its kernel: with a device tree and a range for tests, or "
-        "with UEFI and ACPI and nothing made for tests.",
-    ),
-    click.option(
-        "--conduit",
-        type=click.Choice(["hvc", "smc"]),
-        help="How the guest calls firmware.  [default: hvc; smc with --boot uefi]",
-    ),
-    click.option("--cpus", type=int, default=2, show_default=True, help="Number of CPUs."),
-    click.option(
-        "--memory", type=int, default=512, show_default=True, metavar="MIB", help="Guest memory."
-    ),
-    click.option(
-        "--cpu", default="neoverse-n1", show_default=True, help="CPU model, as QEMU names it."
-    ),
-    click.option(
-        "--accel",
-        type=click.Choice(["auto", "tcg", "kvm"]),
-        default="auto",
-        show_default=True,
-        help="How the CPU is emulated.",
-    ),
-    click.option(
-        "--qemu",
-        default="qemu-system-aarch64",
-        show_default=True,
-        metavar="PROGRAM",
-        help="The QEMU to use.",
-    ),
-    click.option(
-        "--firmware",
-        multiple=True,
-        metavar="KEY=VALUE",
-        callback=_show_settings,
-        help="Firmware behaviour at boot; repeatable. `--firmware help` lists them.",
-    ),
-    click.option("--append", default="", metavar="ARGS", help="More kernel arguments."),
-    click.option("--bare", is_flag=True, help="Do not load the modules."),
-    click.option("--cold", is_flag=True, help="Boot from reset instead of from a snapshot."),
-)
-
-
-def board_options(command: F) -> F:
-    """Add the options that describe a board."""
-    for option in reversed(BOARD_OPTIONS):
-        command = option(command)
-    return command
-
-
-def _spec(options: dict[str, Any]) -> Spec:
-    from pyctl.firmware.settings import parse_settings
-    from pyctl.vm.spec import Spec
-
-    return Spec(
-        kernel=options["kernel"],
-        kdir=options["kdir"],
-        boot=options["boot"],
-        conduit=options["conduit"] or "",
-        cpus=options["cpus"],
-        memory_mib=options["memory"],
-        cpu=options["cpu"],
-        accel=options["accel"],
-        qemu=options["qemu"],
-        firmware=tuple(parse_settings(options["firmware"])),
-        append=options["append"],
-        load=not options["bare"],
-    )
-
-
-def _factory(session: Session) -> BoardFactory:
-    from pyctl.cache import Cache
-    from pyctl.vm.factory import BoardFactory
-
-    return BoardFactory(Cache(say=lambda text: session.note(f"pyctl vm: {text}")))
 
 
 @click.group(short_help="Run commands on a virtual arm64 board.")
@@ -139,6 +29,10 @@ def vm() -> None:
     behaves as told, and this project inside. It needs no network once its parts are
     in the cache, and no terminal.
     """
+
+
+for _command in (serve, list_boards, stop):
+    vm.add_command(_command)
 
 
 @vm.command(short_help="Boot a pristine board and run a command on it.")
@@ -171,15 +65,15 @@ def run(
         from pyctl.target.invalidate import check_timeout
 
         check_timeout(timeout)
-    spec = _spec(options)
-    factory = _factory(session)
+    spec = spec_of(options)
+    factory = factory_of(session)
     if dry_run:
         click.echo(factory.dry_run(spec))
         return 0
     if not command:
         raise click.UsageError("What shall the board run? Give a command after '--'.")
     try:
-        with _terminable(), factory.boot(spec, options["cold"]) as board:
+        with terminable(), factory.boot(spec, options["cold"]) as board:
             board.start(command)
             with factory.timed("command"):
                 return _follow(board, timeout)
@@ -197,8 +91,8 @@ def shell(session: Session, **options: Any) -> int:
 
     Without a terminal on standard input the shell reads commands from there.
     """
-    spec = _spec(options)
-    with _terminable(), _factory(session).boot(spec, options["cold"]) as board:
+    spec = spec_of(options)
+    with terminable(), factory_of(session).boot(spec, options["cold"]) as board:
         if not os.isatty(0):
             board.start(["sh"])
             return _follow(board, None)
@@ -257,22 +151,6 @@ def _writer(fd: int) -> Callable[[bytes], None]:
             view = view[os.write(fd, view) :]
 
     return write
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Make a polite kill end the board in order, too."""
-
-    def end(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt("Terminated.")
-
-    kinds = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, end) for number in kinds]
-    try:
-        yield
-    finally:
-        for number, handler in zip(kinds, previous, strict=True):
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ mount -a
 export PYTHONPATH=/opt/pyctl
 exec /usr/bin/python3 -S -c 'from pyctl.vm.agent import main; main()'
 """
-_FSTAB = """\
+FSTAB = """\
 proc /proc proc
 sysfs /sys sysfs
 devtmpfs /dev devtmpfs
@@ -139,13 +139,13 @@ class Builder:
     def agent(self) -> Entry:
         """The entry that holds ``agent.cpio``: /init and the agent."""
         tree = Tree.read(SOURCE_TOP, AGENT_FILES)
-        key = digest(_INIT, _FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key())
+        key = digest(_INIT, FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key())
 
         def make(work: Path) -> None:
             top = work / "root"
             tree.write(top / GUEST_TOP)
             self.roots.compile_python(top, [str(GUEST_TOP)])
-            files = {"init": _INIT, "etc/fstab": _FSTAB, "usr/local/bin/pyctl": _PYCTL}
+            files = {"init": _INIT, "etc/fstab": FSTAB, "usr/local/bin/pyctl": _PYCTL}
             for name, text in files.items():
                 (top / name).parent.mkdir(parents=True, exist_ok=True)
                 (top / name).write_text(text)

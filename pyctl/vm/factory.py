@@ -124,7 +124,7 @@ class BoardFactory:
     def _boot(self, plan: BoardPlan, with_project: bool, memory_fd: int | None = None) -> Board:
         """Boot from reset to an agent that answers, with or without the project's files."""
         return self._first_answer(
-            plan, lambda process: process.boot(with_project), memory_fd, is_asleep=True
+            plan, lambda process: process.boot(plan.root(with_project)), memory_fd, is_asleep=True
         )
 
     def _restore(self, plan: BoardPlan, entry: Entry, memory_fd: int | None = None) -> Board:

@@ -158,6 +158,32 @@ def fetch_kernel(apts: Iterable[Apt], work: Path, version: str, flavour: str) ->
     }
 
 
+def fetch_modules(apts: Iterable[Apt], work: Path, kernel: Kernel) -> dict[str, Any]:
+    """Unpack a kernel's own modules into the tree ``modules``; give what to record about it.
+
+    Raises NotReady where Debian no longer has that kernel.
+    """
+    # Before 7.x the modules come with the image.
+    wanted = [f"linux-{kind}-{kernel.release}" for kind in ("modules", "image")]
+    for apt in apts:
+        names = apt.names(f"^linux-(modules|image)-{re.escape(kernel.release)}$")
+        if found := [name for name in wanted if name in names]:
+            break
+    else:
+        raise NotReady(
+            f"Debian has no modules for {kernel.release} any more.",
+            "Run `pyctl vm clean`, so that a newer kernel is taken.",
+        )
+    [deb] = apt.download(found[:1], work / "debs")
+    run(["dpkg-deb", "-x", deb, work / "tree"], what=f"unpack {deb.name}")
+    [modules] = (work / "tree").glob(f"**/lib/modules/{kernel.release}")
+    shutil.move(modules, work / "modules")
+    shutil.rmtree(work / "tree")
+    shutil.rmtree(work / "debs")
+    name, version, arch = deb.stem.split("_")
+    return {"packages": {f"{name}:{arch}": version}}
+
+
 def _releases(packages: set[str], version: str, flavour: str) -> list[str]:
     """The releases that can be run and built for, in ascending order, of package names."""
     # Who has a kernel in the cache needs the library no more.

@@ -33,6 +33,8 @@ class QemuProcess:
     run_dir: Path
     # A memfd that holds the guest's memory, for a board that will become a snapshot.
     memory_fd: int | None = None
+    # QEMU's arguments for a network, which a board has in place of the agent's port.
+    network: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     agent: socket.socket | None = None
     monitor: socket.socket | None = None
@@ -43,9 +45,9 @@ class QemuProcess:
         """The file that holds what the guest's console printed."""
         return self.run_dir / "console"
 
-    def boot(self, with_project: bool) -> None:
-        """Start QEMU from reset. Call ``close`` in every case afterwards."""
-        self._start(self.plan.boot_arguments(self.run_dir, with_project))
+    def boot(self, root: tuple[Path, ...]) -> None:
+        """Start QEMU from reset, with archives as root. Call ``close`` in every case afterwards."""
+        self._start(self.plan.boot_arguments(self.run_dir, root))
 
     def _memory(self, path: Path, share: str) -> list[str]:
         """The arguments that put the guest's memory into a file.
@@ -84,9 +86,7 @@ class QemuProcess:
             str(self.plan.qemu.path),
             *self.plan.machine_arguments(),
             *("-no-reboot", "-serial", f"file:{self.console}"),
-            *("-device", "virtio-serial-pci"),
-            *("-chardev", f"socket,id=agent,fd={agent_fd}"),
-            *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
+            *(self.network or _agent_port(agent_fd)),
             *("-chardev", f"socket,id=monitor,fd={monitor_fd}"),
             *("-mon", "chardev=monitor,mode=control"),
             *(
@@ -99,7 +99,8 @@ class QemuProcess:
 
     def dry_run(self) -> str:
         """The exact command of ``boot``, printable; its two sockets are inherited descriptors."""
-        return shlex.join(self.command(self.plan.boot_arguments(self.run_dir, True), 3, 4))
+        arguments = self.plan.boot_arguments(self.run_dir, self.plan.root(with_project=True))
+        return shlex.join(self.command(arguments, 3, 4))
 
     def _start(self, arguments: list[str], pass_fds: tuple[int, ...] = ()) -> None:
         self.agent, agent_end = socket.socketpair()
@@ -127,13 +128,17 @@ class QemuProcess:
             return None
         status = self.process.returncode
         said = (self.run_dir / "qemu.log").read_text(errors="replace").strip()
-        if "Kernel panic" in self.console_tail(200):
+        if self.panicked():
             return "the guest's kernel panicked"
         if status < 0:
             return f"QEMU was killed by {signal.Signals(-status).name}"
         if status > 0:
             return f"QEMU ended with status {status}: {said.splitlines()[-1] if said else ''}"
         return "the guest switched the machine off or reset it"
+
+    def panicked(self) -> bool:
+        """Whether the guest's kernel said on the console that it panicked."""
+        return "Kernel panic" in self.console_tail(200)
 
     def console_tail(self, lines: int = _CONSOLE_TAIL_LINES) -> str:
         """The last lines of the guest's console."""
@@ -151,3 +156,11 @@ class QemuProcess:
         for sock in (self.agent, self.monitor, self._restore):
             if sock is not None:
                 sock.close()
+
+
+def _agent_port(fd: int) -> list[str]:
+    return [
+        *("-device", "virtio-serial-pci"),
+        *("-chardev", f"socket,id=agent,fd={fd}"),
+        *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
+    ]

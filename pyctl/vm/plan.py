@@ -77,12 +77,10 @@ class BoardPlan:
     agent: Entry
     project: Entry
 
-    def parts(self, with_project: bool) -> Parts:
-        """The files for a cold boot, with or without the project's."""
-        archives = [self.guest.path / "base.cpio", self.agent.path / "agent.cpio"]
-        if with_project:
-            archives.append(self.project.path / "project.cpio")
-        return Parts(self.stub.path / "stub.bin", self.kernel.image, tuple(archives))
+    def root(self, with_project: bool) -> tuple[Path, ...]:
+        """The archives that the guest's root is made of, with or without the project's."""
+        archives = (self.guest.path / "base.cpio", self.agent.path / "agent.cpio")
+        return (*archives, self.project.path / "project.cpio") if with_project else archives
 
     def machine_arguments(self) -> list[str]:
         """The QEMU arguments that describe the machine itself."""
@@ -99,9 +97,13 @@ class BoardPlan:
             *self.recipe.machine,
         ]
 
-    def boot_arguments(self, run_dir: Path, with_project: bool) -> list[str]:
-        """QEMU's arguments for a boot from reset; what it needs is written to ``run_dir``."""
-        return self.recipe.arguments(self, self.parts(with_project), run_dir)
+    def boot_arguments(self, run_dir: Path, root: tuple[Path, ...]) -> list[str]:
+        """QEMU's arguments for a boot from reset into a root made of archives.
+
+        What the boot needs besides is written to ``run_dir``.
+        """
+        parts = Parts(self.stub.path / "stub.bin", self.kernel.image, root)
+        return self.recipe.arguments(self, parts, run_dir)
 
     def bootargs(self) -> str:
         """The kernel command line."""

@@ -27,7 +27,7 @@ from pyctl.vm.debian import (
     host_mirror,
     merge_usr,
 )
-from pyctl.vm.kernel import Kernel, fetch_kernel, local_kernel, parse_kernel_spec
+from pyctl.vm.kernel import Kernel, fetch_kernel, fetch_modules, local_kernel, parse_kernel_spec
 from pyctl.vm.process import need_tool, run
 
 GUEST_PACKAGES = (
@@ -65,14 +65,19 @@ TOOLCHAIN_PACKAGES = (
 )
 # What the three take together while they are made.
 _NEEDED_BYTES = 1 << 30
-# Not needed to run Python, pytest, kmod and busybox; it would only be copied
-# into guest memory at every boot.
-_GUEST_LITTER = (
+# It would only be copied into guest memory at every boot.
+_DOCUMENTS = (
     "usr/share/doc",
     "usr/share/man",
     "usr/share/info",
     "usr/share/locale",
     "usr/share/zoneinfo",
+    "var/cache",
+    "var/lib",
+)
+# The same, where nothing is to run but Python, pytest, kmod and busybox.
+_GUEST_LITTER = (
+    *_DOCUMENTS,
     "usr/share/perl5",
     "usr/share/lintian",
     "usr/share/bug",
@@ -94,8 +99,6 @@ _GUEST_LITTER = (
     "usr/bin/perl*",
     "usr/bin/dpkg*",
     "usr/bin/deb*",
-    "var/cache",
-    "var/lib",
 )
 
 # Counts changes of the recipe that the lists above do not show.
@@ -130,17 +133,28 @@ class Roots:
     # -- guest user space -------------------------------------------------
 
     def guest(self) -> Entry:
-        """The entry that holds ``base.cpio``, the guest's user space."""
-        recipe = digest(SUITE, GUEST_PACKAGES, _GUEST_LITTER, self.toolchain_key(), _GUEST_RECIPE)
+        """The entry that holds ``base.cpio``, the guest's user space and no more."""
+        return self._user_space(GUEST_PACKAGES, _GUEST_LITTER)
+
+    def plain(self, packages: Sequence[str]) -> Entry:
+        """The entry that holds ``base.cpio``, a root of whole Debian packages."""
+        return self._user_space((*GUEST_PACKAGES, *packages), _DOCUMENTS)
+
+    def _user_space(self, packages: Sequence[str], litter: Sequence[str]) -> Entry:
         return self.cache.get(
-            "guest", recipe, "the guest's user space (Debian packages)", self._make_guest
+            "guest",
+            digest(SUITE, packages, litter, self.toolchain_key(), _GUEST_RECIPE),
+            "the guest's user space (Debian packages)",
+            lambda work: self._make_guest(work, packages, litter),
         )
 
-    def _make_guest(self, work: Path) -> dict[str, Any]:
+    def _make_guest(
+        self, work: Path, packages: Sequence[str], litter: Sequence[str]
+    ) -> dict[str, Any]:
         need_tool("cpio", "cpio")
         top = work / "root"
-        versions = self.apt.bootstrap(top, [BOARD_ARCH], GUEST_PACKAGES)
-        for pattern in _GUEST_LITTER:
+        versions = self.apt.bootstrap(top, [BOARD_ARCH], packages)
+        for pattern in litter:
             for path in top.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         merge_usr(top)
@@ -258,6 +272,15 @@ class Roots:
                 )
             (top / "build").mkdir()
             yield top
+
+    def kernel_modules(self, kernel: Kernel) -> Entry:
+        """The entry that holds the tree ``modules``: a Debian kernel's own modules."""
+        return self.cache.get(
+            "kernel-modules",
+            kernel.key,
+            f"the own modules of {kernel.release} (a Debian package)",
+            lambda work: fetch_modules(self._apts(), work, kernel),
+        )
 
     # -- kernel -------------------------------------------------------------
 

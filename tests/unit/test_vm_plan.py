@@ -96,5 +96,5 @@ def test_a_root_that_does_not_fit_is_told_before_anything_starts(tmp_path):
     board = plan_of(guest=Entry("guest", "big", tmp_path), agent=Entry("agent", "big", tmp_path))
     (tmp_path / "agent.cpio").touch()
     with pytest.raises(UsageError, match="root does not fit") as caught:
-        board.boot_arguments(tmp_path, with_project=False)
+        board.boot_arguments(tmp_path, board.root(with_project=False))
     assert "at least" in caught.value.hint

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The board of the network: reached by ssh and by nothing else, with nothing of ours in it.
+
+Debian packages, a kernel of Debian's, and sshd behind a port of the loopback
+address. What a lab's board has been given by its people is made for each board
+anew: keys, an address, and a process 1. The board runs for as long as the process
+that started it; ``boards`` finds those of all processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyctl.cache import Cache
+from pyctl.errors import NotReady, TargetLost
+from pyctl.vm.build import FSTAB
+from pyctl.vm.kernel import Kernel
+from pyctl.vm.machine import QemuProcess
+from pyctl.vm.plan import BoardPlan
+from pyctl.vm.process import need_tool, run
+from pyctl.vm.roots import Roots, make_cpio
+
+PACKAGES = ("openssh-server", "openssh-sftp-server")
+USER = "root"
+HOST = "127.0.0.1"
+BOOT_TIMEOUT_S = 180.0
+_POLL_S = 0.1
+# In the order in which they need each other.
+_MODULES = ("net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net")
+# QEMU's own network, in which there is nothing but the host.
+_INIT = """\
+#!/bin/sh
+mount -a
+/usr/bin/busybox mkdir -p /dev/pts /dev/shm /run/sshd
+mount -t devpts devpts /dev/pts
+/usr/bin/busybox --install -s /usr/bin
+hostname -F /etc/hostname
+cd /lib/modules/*/kernel && for module in %s; do insmod $module; done
+ip link set lo up
+ip address add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+exec /usr/bin/busybox init
+"""
+_FILES = {
+    "etc/inittab": "::respawn:/usr/sbin/sshd -D -e\n::shutdown:/usr/bin/busybox umount -a -r\n",
+    "etc/passwd": "root:*:0:0:root:/root:/bin/sh\n"
+    "sshd:*:101:65534::/run/sshd:/usr/sbin/nologin\n"
+    "nobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "etc/group": "root:*:0:\nnogroup:*:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    "etc/hosts": "127.0.0.1 localhost board\n",
+    "etc/hostname": "board\n",
+    "etc/ssh/sshd_config": "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    "PermitRootLogin prohibit-password\nAcceptEnv LANG LC_*\n"
+    "Subsystem sftp /usr/lib/openssh/sftp-server\n",
+    "etc/fstab": FSTAB,
+}
+_RECORD = "board.json"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How a running board of the network is reached; ``pid`` is the process that it ends with."""
+
+    port: int
+    pid: int
+    config: Path
+    kernel: str
+    boot: str
+
+    @property
+    def destination(self) -> str:
+        """The board as ssh's command line names it, with ``config``."""
+        return f"{USER}@{HOST}"
+
+    def command(self, *words: str) -> list[str]:
+        """The ssh command that runs ``words`` on the board, or a shell."""
+        return ["ssh", "-F", str(self.config), self.destination, *words]
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys by which `pyctl vm list --json` tells of it."""
+        known = {"port": self.port, "pid": self.pid, "kernel": self.kernel, "boot": self.boot}
+        return known | {"address": HOST, "user": USER, "ssh_config": str(self.config)}
+
+
+@contextlib.contextmanager
+def serve(
+    cache: Cache, roots: Roots, plan: BoardPlan, port: int = 0
+) -> Iterator[tuple[QemuProcess, Reach]]:
+    """Boot a board of the network, and end it with the block; port 0 is any that is free.
+
+    Raises TargetLost where sshd does not answer, NotReady where the port is taken or a
+    tool is missing.
+    """
+    port = free_port(port)
+    keygen = need_tool("ssh-keygen", "openssh-client")
+    base = roots.plain(PACKAGES).path / "base.cpio"
+    modules = roots.kernel_modules(plan.kernel).path / "modules"
+    with cache.scratch("board") as run_dir:
+        for name in ("user_key", "host_key"):
+            command: list[str | Path] = [
+                keygen,
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "board",
+                "-f",
+                run_dir / name,
+            ]
+            run(command, what="make the board's keys")
+        own = _own_root(run_dir, plan.kernel, modules)
+        process = QemuProcess(plan, run_dir, network=_network(port))
+        try:
+            process.boot((base, own))
+            reach = Reach(
+                port, os.getpid(), _config(run_dir, port), plan.kernel.release, plan.spec.boot
+            )
+            wait_for_sshd(process, port)
+            (run_dir / _RECORD).write_text(json.dumps(reach.as_json()))
+            yield process, reach
+        finally:
+            process.close()
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port that nobody uses yet: the wanted one, or for 0 any. Raises NotReady."""
+    try:
+        with socket.create_server((HOST, wanted)) as server:
+            port: int = server.getsockname()[1]
+            return port
+    except OSError as error:
+        raise NotReady(
+            f"Port {wanted} of {HOST} cannot be used: {error.strerror}.",
+            "Name another, or leave --port out.",
+        ) from None
+
+
+def _network(port: int) -> tuple[str, ...]:
+    return (
+        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{port}-:22"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        # Keys want random numbers, and the board has no other source of them.
+        *("-device", "virtio-rng-pci,romfile="),
+    )
+
+
+def _own_root(run_dir: Path, kernel: Kernel, modules: Path) -> Path:
+    """The archive with what is this board's alone: its configuration, drivers and keys."""
+    top = run_dir / "root"
+    drivers = [next(modules.glob(f"kernel/{name}.ko*")) for name in _MODULES]
+    texts = _FILES | {
+        "init": _INIT % " ".join(str(path.relative_to(modules / "kernel")) for path in drivers),
+        "root/.ssh/authorized_keys": (run_dir / "user_key.pub").read_text(),
+        "etc/ssh/ssh_host_ed25519_key": (run_dir / "host_key").read_text(),
+    }
+    for name, text in texts.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if name == "init" else 0o600 if "key" in name else 0o644)
+    for path in drivers:
+        inside = top / "usr/lib/modules" / kernel.release / path.relative_to(modules)
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, inside)
+    (top / "root").chmod(0o700)
+    make_cpio(top, run_dir / "own.cpio")
+    return run_dir / "own.cpio"
+
+
+def _config(run_dir: Path, port: int) -> Path:
+    """Write the configuration with which ssh reaches the board, and asks nothing."""
+    known = run_dir / "known_hosts"
+    known.write_text(f"[{HOST}]:{port} {(run_dir / 'host_key.pub').read_text()}")
+    config = run_dir / "ssh_config"
+    config.write_text(
+        f"Host {HOST}\n  Port {port}\n  User {USER}\n  IdentityFile {run_dir / 'user_key'}\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n  StrictHostKeyChecking yes\n"
+        "  BatchMode yes\n  LogLevel ERROR\n"
+    )
+    return config
+
+
+def wait_for_sshd(process: QemuProcess, port: int) -> None:
+    """Wait until the board's sshd introduces itself; raise TargetLost where it never does."""
+    deadline = time.monotonic() + BOOT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if (why := process.ended()) is not None:
+            raise _lost(process, why)
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1) as connection:
+            # QEMU takes the connection before there is anybody behind it.
+            connection.settimeout(5)
+            if connection.recv(4) == b"SSH-":
+                return
+        time.sleep(_POLL_S)
+    raise _lost(process, f"its sshd did not answer within {BOOT_TIMEOUT_S:g} s")
+
+
+def wait_for_end(process: QemuProcess) -> None:
+    """Wait until the board switches itself off; raise TargetLost where it ends otherwise."""
+    assert process.process is not None
+    while (why := process.ended()) is None:
+        time.sleep(_POLL_S)
+    if process.process.returncode != 0 or process.panicked():
+        raise _lost(process, why)
+
+
+def _lost(process: QemuProcess, why: str) -> TargetLost:
+    return TargetLost(
+        f"The virtual board was lost: {why}.",
+        "The console's last lines tell more.",
+        process.console_tail(),
+    )
+
+
+def boards(cache: Cache) -> list[dict[str, Any]]:
+    """What is known of the running boards of the network, of all processes; see ``Reach``."""
+    found = []
+    for record in sorted(cache.root.glob(f"tmp/board-*/{_RECORD}")):
+        # It may go at any time.
+        with contextlib.suppress(OSError, ValueError):
+            if cache.is_in_use(record.parent):
+                found.append(json.loads(record.read_text()))
+    return found
