@@ -7,9 +7,11 @@ import os
 
 import click
 
-from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
+from pyctl.cli.params import COUNT, SIZE, Session, aim_options, json_option, pass_session
+from pyctl.errors import UsageError
 from pyctl.numbers import errno_name, size_text
 from pyctl.smccc import status_name
+from pyctl.target.aim import NO_JSON, Aim, Wish, aim
 from pyctl.target.answers import Elapsed, FirmwareCalls, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import Result, check_chain, check_request, check_timeout, run
@@ -18,6 +20,7 @@ from pyctl.target.provider import find_provider
 SHAPE = {
     "addr": None,
     "size": None,
+    "target": NO_JSON,
     "via": None,
     "count": None,
     "threads": None,
@@ -32,8 +35,8 @@ SHAPE = {
 
 
 @click.command(short_help="Clean and invalidate a range.")
-@click.option("--addr", type=ADDRESS, required=True, help="Physical base address.")
-@click.option("--size", type=SIZE, required=True, help="Length in bytes.")
+@aim_options
+@click.option("--size", type=SIZE, help="Length in bytes; needed without --scratch.")
 @click.option(
     "--count", type=COUNT, default=1, show_default=True, help="Calls that each thread makes."
 )
@@ -65,8 +68,10 @@ SHAPE = {
 @pass_session
 def invalidate(
     session: Session,
-    addr: int,
-    size: int,
+    addr: int | None,
+    scratch: int | None,
+    node: int | None,
+    size: int | None,
     count: int,
     threads: int,
     via: str,
@@ -77,29 +82,56 @@ def invalidate(
     """Clean and invalidate a physical range in every cache, and prove that it happened.
 
     Numbers are decimal or 0x-hexadecimal, with '_' and a suffix K, M, G or T. The
-    range must lie in memory that `pyctl regions` marks safe. It is a success only if
-    a provider was registered throughout and, where calls can be counted, firmware
-    was called.
+    range must lie in memory that `pyctl regions` marks safe; without --addr it does,
+    or is scratch memory, which every machine has. It is a success only if a provider
+    was registered throughout and, where calls can be counted, firmware was called.
 
     \b
     Examples:
-      pyctl invalidate --addr 0x5f000000 --size 64K
+      pyctl invalidate --size 64K
       pyctl invalidate --addr 0x5f000000 --size 1M --count 10000 --json
-      pyctl invalidate --addr 0x5f000000 --size 4K --via smccc --dry-run
+      pyctl invalidate --scratch 2M --node 1 --via smccc --dry-run
     """
-    request = Request(addr, size, via, count, threads, dry_run)
+    wish = Wish(addr, size, scratch, node)
     session.answer.update(
-        addr=f"0x{addr:x}", size=size, via=via, count=count, threads=threads, dry_run=dry_run
+        addr=None if addr is None else f"0x{addr:x}",
+        size=size or scratch,
+        via=via,
+        count=count,
+        threads=threads,
+        dry_run=dry_run,
     )
     timeout_s = check_timeout(timeout)
-    info = check_request(session.system, request, force)
+    if size is None and scratch is None:
+        raise UsageError(
+            "Nothing says how much to invalidate.",
+            "Give --size or --scratch; see `pyctl invalidate --help`.",
+        )
+    debugfs = Debugfs(session.system)
+    with aim(debugfs, wish, size or scratch or 0) as target:
+        session.answer.update(addr=f"0x{target.range.addr:x}", target=target.as_json())
+        request = Request(target.range.addr, target.range.size, via, count, threads, dry_run)
+        _invalidate(session, debugfs, request, target, force, timeout_s)
+
+
+def _invalidate(
+    session: Session,
+    debugfs: Debugfs,
+    request: Request,
+    target: Aim,
+    force: bool,
+    timeout_s: float,
+) -> None:
+    # Scratch is System RAM, and ours.
+    info = check_request(session.system, request, force or target.kind == "scratch")
     session.answer["provider"] = find_provider(session.system, info).as_json()
     check_chain(request, info)
-    _warn_of_shared_cpus(session, threads)
-    result = run(Debugfs(session.system), request, info, timeout_s)
+    _warn_of_shared_cpus(session, request.threads)
+    result = run(debugfs, request, info, timeout_s)
     _fill(session, result)
-    failure = result.failure()
-    _print(session, result)
+    session.answer["target"] = target.as_json()
+    failure = target.damage() or result.failure()
+    _print(session, result, target)
     if result.interrupted and result.is_partial:
         raise KeyboardInterrupt(
             f"Interrupted after {result.record.completed} of {request.calls} calls."
@@ -133,12 +165,15 @@ def _fill(session: Session, result: Result) -> None:
         session.answer["provider"]["registered"] = record.provider
 
 
-def _print(session: Session, result: Result) -> None:
+def _print(session: Session, result: Result, target: Aim) -> None:
     request, record = result.request, result.record
     session.say(
         f"range      0x{request.addr:x} + {size_text(request.size)} via {request.via}"
         + (" (dry run)" if request.dry_run else "")
     )
+    if target.scratch:
+        guards = target.scratch.state().guards
+        session.say(f"scratch    memory of node {target.scratch.node}, guards {guards}")
     session.say(f"completed  {record.completed} of {request.calls} calls")
     if request.via == "memregion":
         session.say(f"provider   {result.provider}")

@@ -167,3 +167,18 @@ class Number(NumberBase):
 ADDRESS = Number("address")
 SIZE = Number("size")
 COUNT = Number("count", minimum=1)
+
+
+def aim_options(command: F) -> F:
+    """Add ``--addr``, ``--scratch`` and ``--node``, which say what a command aims at."""
+    for option in (
+        click.option("--node", type=Number("node"), help="Take scratch memory of this NUMA node."),
+        click.option("--scratch", type=SIZE, help="Take so much scratch memory, and aim at it."),
+        click.option(
+            "--addr",
+            type=ADDRESS,
+            help="Physical base address.  [default: the first safe range, else scratch memory]",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -130,6 +130,28 @@ class Info(Answer):
 
 
 @dataclass(frozen=True)
+class ScratchState(Answer):
+    """What memregion_test says of the scratch memory of an open file."""
+
+    addr: int
+    size: int
+    node: int
+    guards: str
+    """``intact`` or ``damaged``."""
+    first_damage: int | None
+    """Physical address of the first byte beside the memory that was seen changed."""
+
+
+@dataclass(frozen=True)
+class NamedRange(Answer):
+    """What ``reserve_mem=`` on the kernel's command line has set aside for tests."""
+
+    name: str
+    addr: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Request:
     """One request for memregion_test's file ``invalidate``; ``count`` is per thread."""
 

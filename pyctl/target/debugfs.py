@@ -24,6 +24,7 @@ from pyctl.target.answers import (
     Discovery,
     Fields,
     Info,
+    NamedRange,
     ProviderAttributes,
     RawRequest,
     Record,
@@ -172,18 +173,13 @@ class Debugfs:
         raw_calls=1, and for memory that neither the kernel nor a driver owns.
         """
         with self._memory(cached) as file:
-            data = b""
-            while len(data) < size:
-                data += os.pread(file, size - len(data), addr + len(data))
-            return data
+            return read_at(file, addr, size)
 
     def write_memory(self, pieces: Iterable[tuple[int, bytes]], cached: bool = True) -> None:
         """The reverse: stores of bytes at addresses, in order, through either kind of mapping."""
         with self._memory(cached) as file:
             for addr, data in pieces:
-                done = 0
-                while done < len(data):
-                    done += os.pwrite(file, data[done:], addr + done)
+                write_at(file, addr, data)
 
     @contextlib.contextmanager
     def memory_lock(self) -> Iterator[None]:
@@ -193,26 +189,48 @@ class Debugfs:
             yield
 
     @contextlib.contextmanager
+    def scratch_file(self) -> Iterator[int]:
+        """A newly opened file through which memory is had; see ``pyctl.target.scratch``."""
+        file = self._open("scratch")
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def reserved(self) -> list[NamedRange]:
+        """Memory that the kernel's command line has set aside for tests."""
+        text = self._text(TEST_MODULE, "reserved")
+        source = "memregion_test's file reserved"
+        return [NamedRange.parse(Fields(source, block)) for block in blocks(text)]
+
+    @contextlib.contextmanager
     def _memory(self, cached: bool) -> Iterator[int]:
         name = "memory_cached" if cached else "memory_noncached"
+        file = self._open(name)
         try:
-            file = os.open(self._path(TEST_MODULE, name), os.O_RDWR | os.O_CLOEXEC)
-            try:
-                yield file
-            finally:
-                os.close(file)
+            yield file
+        except OSError as error:
+            raise self._refusal(TEST_MODULE, name, error) from error
+        finally:
+            os.close(file)
+
+    def _open(self, name: str) -> int:
+        try:
+            return os.open(self._path(TEST_MODULE, name), os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise self._refusal(TEST_MODULE, name, error) from error
 
     def _path(self, module: str, name: str) -> Path:
         return self.system.path(f"{MOUNT_POINT}/{module}/{name}")
 
-    def _fields(self, module: str, name: str) -> Fields:
+    def _text(self, module: str, name: str) -> str:
         try:
-            text = self._path(module, name).read_text(errors="replace")
+            return self._path(module, name).read_text(errors="replace")
         except OSError as error:
             raise self._refusal(module, name, error) from error
-        return Fields(f"{module}'s file {name}", text)
+
+    def _fields(self, module: str, name: str) -> Fields:
+        return Fields(f"{module}'s file {name}", self._text(module, name))
 
     def _refusal(self, module: str, name: str, error: OSError) -> NotReady | OperationFailed:
         """Why a file did not open, or what the module meant by the errno that it gave."""
@@ -309,6 +327,21 @@ def _registers(answer: bytes, calls: int) -> list[list[int]]:
             raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
         found.append([fields.number(f"x{number}") for number in range(18)])
     return found
+
+
+def read_at(file: int, offset: int, size: int) -> bytes:
+    """All of ``size`` bytes, of which one access may bring a part only."""
+    data = b""
+    while len(data) < size:
+        data += os.pread(file, size - len(data), offset + len(data))
+    return data
+
+
+def write_at(file: int, offset: int, data: bytes) -> None:
+    """The reverse."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, data[done:], offset + done)
 
 
 def _exchanges(path: Path, writes: Sequence[bytes], interval_s: float = 0) -> bytes:

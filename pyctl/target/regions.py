@@ -16,8 +16,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pyctl.errors import NotReady, UsageError
+from pyctl.errors import NotReady, PyctlError, UsageError
 from pyctl.ranges import Range, intersection, subtract
+from pyctl.target.debugfs import Debugfs
 from pyctl.target.sysfs import Device, devices, number, processes_holding
 from pyctl.target.system import System
 
@@ -72,7 +73,7 @@ def regions(system: System) -> list[Region]:
     """
     offline = list(_offline_blocks(system))
     claims = list(_iomem_claims(system, offline))
-    for source in (_device_tree_claims, _nd_claims, _cxl_claims, _dax_claims):
+    for source in (_device_tree_claims, _named_claims, _nd_claims, _cxl_claims, _dax_claims):
         claims += source(system)
     return flatten(claims)
 
@@ -99,7 +100,9 @@ def check_target(known: Iterable[Region], target: Range, force: bool) -> None:
 
 def _unsafe(why: str) -> UsageError:
     return UsageError(
-        why, "`pyctl regions` lists ranges that are safe to target; --force targets this one."
+        why,
+        "`pyctl regions` lists ranges that are safe to target; without --addr there is scratch "
+        "memory; --force targets this one.",
     )
 
 
@@ -242,6 +245,18 @@ def _device_tree_claims(system: System) -> Iterator[Region]:
             why = "Reserved in the device tree for firmware or a driver."
         for span in _reg(node / "reg", address_cells, size_cells):
             yield Region(span, kind, node.name, use, why, depth=1)
+
+
+def _named_claims(system: System) -> Iterator[Region]:
+    """What the kernel's command line has set aside under our name, which the module can ask for."""
+    try:
+        found = Debugfs(system).reserved()
+    except PyctlError:
+        # No module, or one that does not know it: nothing is claimed.
+        return
+    for one in found:
+        why = "Reserved on the kernel's command line (reserve_mem=) as a test target."
+        yield Region(Range(one.addr, one.addr + one.size), "test", one.name, Use.FREE, why, depth=2)
 
 
 def _cells(path: Device, default: int) -> int:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands aim at scratch memory, and see firmware that writes beside it."""
+
+import pytest
+
+from pyctl.firmware.client import Faults
+from pyctl.firmware.faults import parse_faults
+from pyctl.target.aim import Wish, aim
+from pyctl.target.answers import Request
+from pyctl.target.invalidate import run
+from pyctl.target.regions import regions
+
+GUARD = 64 << 10
+
+
+@pytest.mark.every_board
+@pytest.mark.parametrize("via", ["memregion", "smccc", "va"])
+def test_scratch_is_invalidated(pyctl, provider, stub, system, via):
+    ended = pyctl("invalidate", "--scratch", "64K", "--via", via, "--json")
+    assert (ended.status, ended.json["ok"], ended.err) == (0, True, "")
+    addr, target = int(ended.json["addr"], 16), ended.json["target"]
+    assert (target["kind"], target["guards"], target["first_damage"]) == ("scratch", "intact", None)
+    [owner] = [r for r in regions(system) if r.range.addr <= addr < r.range.end]
+    assert (owner.kind, owner.safe) == ("ram", False)
+    if via != "va":
+        [call] = stub.log()
+        assert (call.base, call.length) == (addr, 64 << 10)
+
+
+def test_scratch_is_gone_with_the_command(pyctl, provider, debugfs):
+    for size in ("1M", "1M", "2M"):
+        assert pyctl("invalidate", "--scratch", size, "--json").json["ok"]
+    assert pyctl("unload").status == 0
+    assert pyctl("load", "--raw").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (("--scratch", "2G"), 2, "at most 1G"),
+        (("--scratch", "0"), 2, "empty"),
+        (("--node", "7", "--size", "4K"), 2, "no NUMA node 7"),
+        (("--scratch", "64K", "--addr", "0x1000"), 2, "no scratch memory"),
+    ],
+)
+def test_scratch_that_cannot_be_had_is_a_sentence(pyctl, provider, stub, words, status, sentence):
+    ended = pyctl("invalidate", *words, "--json")
+    assert (ended.status, ended.json["ok"]) == (status, False)
+    assert sentence in ended.message
+    assert stub.get("clean_inv_calls") == 0
+
+
+def test_more_scratch_than_there_is_memory_is_not_ready(pyctl, provider, stub):
+    ended = pyctl("invalidate", "--scratch", "1G", "--json")
+    assert (ended.status, ended.json["ok"]) == (3, False)
+    assert "1G of scratch memory" in ended.message
+    assert stub.get("clean_inv_calls") == 0
+
+
+@pytest.mark.parametrize("overshoot", [-GUARD, GUARD])
+def test_firmware_that_writes_beside_scratch_is_named(provider, stub, debugfs, overshoot):
+    """What a device has stored there comes to light when firmware invalidates beside its range."""
+    with (
+        aim(debugfs, Wish(scratch=GUARD), 0) as target,
+        aim(debugfs, Wish(scratch=GUARD), 0) as buffer,
+    ):
+        assert target.damage() is None
+        stub.start_model(target.range.addr - GUARD, 3 * GUARD, 64)
+        place = target.range.addr + overshoot + 256
+        buffer.scratch.write_memory([(buffer.range.addr, bytes(64))])
+        stub.copy_media(place, 64, buffer.range.addr, to_media=True)
+        Faults(stub).replace(parse_faults(f"wrong_base:{overshoot}"))
+        request = Request(target.range.addr, GUARD, "smccc")
+        assert run(debugfs, request, debugfs.info(), 30).failure() is None
+        stub.stop_model()
+        assert f"0x{place:x}" in target.damage().message
+        assert target.as_json()["guards"] == "damaged"
+        assert buffer.damage() is None
