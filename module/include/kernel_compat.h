@@ -45,6 +45,11 @@
 #define ID_AA64MMFR0_EL1_PARANGE_SHIFT ID_AA64MMFR0_PARANGE_SHIFT
 #endif
 
+/* Linux 5.15: no resource is marked as CXL's. Kbuild looks. */
+#ifndef HAVE_IORES_DESC_CXL
+#define IORES_DESC_CXL IORES_DESC_SOFT_RESERVED
+#endif
+
 /*
  * Linux 6.7 and older: the name was MAX_ORDER, first for one order more, later for the
  * same; the smaller of the two is right for both.

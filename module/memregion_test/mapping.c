@@ -26,6 +26,7 @@
 #include <linux/of_address.h>
 #include <linux/overflow.h>
 
+#include "kernel_compat.h"
 #include "memregion_test.h"
 
 /**
