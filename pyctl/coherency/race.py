@@ -73,13 +73,13 @@ def _try_once(observer: ModelObserver, stage: Stage, request: Request, cpus: lis
         try:
             since = stub.get("log_total")
             first = stack.enter_context(_caller(debugfs, request, cpus[-1]))
-            if not _wait(lambda: _inside(observer, since) == 1, _REACH_TIMEOUT_S):
+            if not _wait(lambda: stub.get("log_total") > since, _REACH_TIMEOUT_S):
                 raise OperationFailed("The first call did not reach firmware.")
             stage.store()
             second = stack.enter_context(_caller(debugfs, request, cpus[-2]))
             # In firmware, asleep on a lock, or back already: it has asked.
             asked = _has_asked(second)
-            _wait(lambda: _inside(observer, since) > 1 or next(asked), _ASK_TIMEOUT_S)
+            _wait(lambda: stub.get("log_total") > since + 1 or next(asked), _ASK_TIMEOUT_S)
         finally:
             Faults(stub).clear(slots)
         _first, refusal = finish([first, second], _END_TIMEOUT_S)
@@ -88,11 +88,6 @@ def _try_once(observer: ModelObserver, stage: Stage, request: Request, cpus: lis
             again = stack.enter_context(_caller(debugfs, request, cpus[0]))
             if failure := finish([again], _END_TIMEOUT_S)[0]:
                 raise OperationFailed(f"The call failed with {failure} when nobody was inside.")
-
-
-def _inside(observer: ModelObserver, since: int) -> int:
-    """Calls that firmware has not returned from, of those after call number ``since``."""
-    return sum(call.left_ns is None for call in observer.stub.log(since))
 
 
 def _caller(debugfs: Debugfs, request: Request, cpu: int) -> Child[str | None]:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -43,6 +44,8 @@ _RAW_FILES = {
     "memory_noncached": "Access to physical memory is",
 }
 """Files that exist only with raw_calls=1, and what is amiss without."""
+_REGISTERS = re.compile(r"\s+".join(rf"x{number}=0x([0-9a-f]+)" for number in range(18)))
+"""An answer of ``smccc`` as it should be; any other is looked at word by word, to say why."""
 
 
 class Debugfs:
@@ -321,6 +324,9 @@ def _registers(answer: bytes, calls: int) -> list[list[int]]:
             "Module and pyctl may be of different versions; see `pyctl status`.",
         )
     for text in texts:
+        if match := _REGISTERS.fullmatch(text.strip()):
+            found.append([int(value, 16) for value in match.groups()])
+            continue
         fields = Fields("memregion_test's file smccc", text)
         if "errno" in fields:
             why = os.strerror(fields.number("errno"))
