@@ -22,7 +22,7 @@ from pyctl.conformance.run import Report
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.settings import parse_setting
-from pyctl.target.answers import Fields, blocks
+from pyctl.target.answers import blocks
 from pyctl.target.debugfs import exchange
 from pyctl.target.vectors import changed_by_write
 
@@ -41,8 +41,9 @@ class DirectAccess(ModuleAccess):
             time.sleep(interval_s if start else 0)
             text = "".join(request.text() for request in requests[start : start + step])
             for block in blocks(exchange(SMCCC, text.encode()).decode()):
-                fields = Fields("smccc", block)
-                answers.append([fields.number(f"x{n}") for n in range(18)])
+                words = [word.partition("=") for word in block.split()]
+                assert [name for name, _, _ in words] == [f"x{n}" for n in range(18)]
+                answers.append([int(value, 16) for _, _, value in words])
         return answers
 
     def vectors(self, requests, cpu, timeout_s):
