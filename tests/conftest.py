@@ -17,6 +17,7 @@ import platform
 import signal
 import time
 import traceback
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,14 @@ def pytest_addoption(parser):
         help="fail, instead of skip, where a target cannot be had",
     )
     group.addoption(
+        "--full",
+        action="store_true",
+        help="tests for every board: on each of the matrix, not on some of them by turns",
+    )
+    group.addoption(
         "--boards",
         metavar="NAMES",
-        help="of the boards of the matrix only these, comma-separated, as in test ids; "
+        help="tests for every board: on each of these, comma-separated, as in test ids; "
         "tests that ask for no board get the first",
     )
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
@@ -67,9 +73,11 @@ def pytest_configure(config):
         # A shell starts background jobs so, and all that we start would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in (
-        "every_board: run on each combination of conduit and number of CPUs",
-        "shared_board(yes=True): the test changes nothing that a reset of the stub does not put "
-        "back, so that its board may serve others like it",
+        "every_board: holds for each combination of conduit and number of CPUs; runs on all of "
+        "them with --full, else on one of them",
+        "every_conduit: as every_board, but by default once for each conduit",
+        "pristine_board: the test leaves behind what its fixtures do not put back, or needs "
+        "a board that nobody has used",
         "board(**spec): the virtual board that the test needs (see pyctl.vm.spec.Spec; "
         "firmware is a list of KEY=VALUE)",
         "duration(seconds): give the target up after this time",
@@ -91,18 +99,30 @@ def is_target_test(path):
 
 
 def pytest_generate_tests(metafunc):
-    """Multiply the tests that are marked so by the boards of the matrix."""
+    """Multiply the tests that are marked so by boards of the matrix."""
+    if metafunc.config.stash[REMOTE] == "vm" and is_target_test(metafunc.definition.path):
+        marks = {mark.name for mark in metafunc.definition.iter_markers()}
+        if marks & {"every_board", "every_conduit"}:
+            names = boards_for(metafunc.config, metafunc.definition.nodeid, marks)
+            metafunc.fixturenames.append("_board")
+            metafunc.parametrize("_board", names, ids=names)
+
+
+def boards_for(config, nodeid, marks):
+    """The boards of the matrix that a test shall run on."""
     from tests.harness.virtual import EVERY_BOARD
 
-    if (
-        metafunc.config.stash[REMOTE] == "vm"
-        and is_target_test(metafunc.definition.path)
-        and metafunc.definition.get_closest_marker("every_board")
-    ):
-        wanted = metafunc.config.getoption("boards")
-        names = wanted.split(",") if wanted else list(EVERY_BOARD)
-        metafunc.fixturenames.append("_board")
-        metafunc.parametrize("_board", names, ids=names)
+    names = list(EVERY_BOARD)
+    if wanted := config.getoption("boards"):
+        return wanted.split(",")
+    if config.getoption("full"):
+        return names
+    # Which ones is the same for every process of a run, and in the next run.
+    turn = zlib.crc32(nodeid.encode()) % len(names)
+    if "every_conduit" not in marks:
+        return [names[turn]]
+    # The other conduit, and the other number of CPUs.
+    return sorted([names[turn], names[len(names) - 1 - turn]])
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 """Runs target tests on virtual boards."""
 
 import os
+from dataclasses import dataclass, field
+from typing import Any
 
-from pyctl.errors import TargetLost
+from pyctl.errors import OperationFailed, TargetLost
 from pyctl.firmware.settings import parse_settings
-from tests.harness.reports import Reports, pytest_arguments
+from tests.harness.reports import Reports, complete, pytest_arguments
 
 # The command of ``warm``, and what a shell says of one that is not there.
 COMMAND = "pytest-item"
@@ -35,10 +37,32 @@ def modules_for(release):
     return sorted(made.path.glob("*.ko"))
 
 
+# Begins the message for a test that only fails where others have been.
+NOT_ISOLATED = "This is no result of a pristine board"
+
+
 def planted():
     """Firmware settings that every test shall find, for scoring the suite itself."""
-    given = {name: os.environ[name] for name in ("PYCTL_FIRMWARE",) if name in os.environ}
-    return given | AS_ASKED
+    return {name: os.environ[name] for name in ("PYCTL_FIRMWARE",) if name in os.environ}
+
+
+def result(reports):
+    """What came of a test (failed, skipped or passed), and why."""
+    for outcome in ("failed", "skipped"):
+        for report in reports:
+            if report["outcome"] == outcome:
+                why = report["longrepr"]
+                return outcome, why["reprcrash"]["message"] if isinstance(why, dict) else str(why)
+    return "passed", ""
+
+
+@dataclass
+class Shared:
+    """A running board, and the tests that it has seen."""
+
+    spec: Any
+    guest: Any
+    tests: list[str] = field(default_factory=list)
 
 
 class VmTarget:
@@ -65,27 +89,48 @@ class VmTarget:
         return Spec(tests=True, **options)
 
     def run(self, item, nodeid, board, timeout_s):
-        """Run a test; return its reports and what it printed.
+        """Run a test to its end; return its reports and what it printed.
 
-        The board is a pristine one, or one that other tests have only read from.
+        A test that asks for a pristine board has one; others share theirs. One that does
+        not pass where others have been is run again where nobody has, and both results are
+        told: only if they are the same they say something about the test.
         """
         spec, cold = self.spec(item, board), item.config.getoption("cold")
-        shared = item.get_closest_marker("shared_board")
-        if shared is None or shared.args == (False,):
-            with self.factory.boot(spec, cold) as guest:
-                return self.run_on(guest, nodeid, timeout_s, PRISTINE)
-        if self.shared is None or self.shared[0] != spec:
+        if item.get_closest_marker("pristine_board"):
+            return self.run_on_pristine(spec, cold, nodeid, timeout_s)
+        if self.shared is None or self.shared.spec != spec:
             self.close()
-            self.shared = (spec, self.factory.boot(spec, cold))
+            self.shared = Shared(spec, self.factory.boot(spec, cold))
+        guest, before = self.shared.guest, list(self.shared.tests)
+        self.shared.tests.append(nodeid)
         try:
-            reports, printed = self.run_on(self.shared[1], nodeid, timeout_s)
-        except TargetLost:
-            self.close()
-            raise
-        if any(report.get("outcome") == "failed" for report in reports):
+            reports, printed = self.run_on(guest, nodeid, timeout_s)
+            outcome, why = result(reports)
+        except TargetLost as error:
+            if not before:
+                self.close()
+                raise
+            outcome, why = "failed", error.message
+        if outcome == "failed":
             # Who knows what it has left behind.
             self.close()
-        return reports, printed
+        # A skip says that something is missing, perhaps because somebody took it away. With
+        # planted faults many tests skip themselves.
+        if not before or outcome == "passed" or (outcome == "skipped" and planted()):
+            return reports, printed
+        reports, printed = self.run_on_pristine(spec, cold, nodeid, timeout_s)
+        if result(reports)[0] != outcome:
+            raise OperationFailed(
+                f"{NOT_ISOLATED}: there the test {result(reports)[0]}, but where others had been "
+                f"it {outcome}: {why}\nThe tests before it, the last one last:\n  "
+                + "\n  ".join(before)
+            )
+        return reports, f"{printed}\n(Where other tests had been, it {outcome}, too: {why})"
+
+    def run_on_pristine(self, spec, cold, nodeid, timeout_s):
+        """Run a test on a board of its own."""
+        with self.factory.boot(spec, cold) as guest:
+            return self.run_on(guest, nodeid, timeout_s, PRISTINE)
 
     def run_on(self, guest, nodeid, timeout_s, env=None):
         """Run a test on a board."""
@@ -97,15 +142,17 @@ class VmTarget:
         # failed; then pytest over there says why.
         for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
             status = guest.run(
-                command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=planted() | (env or {})
+                command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=planted() | AS_ASKED | (env or {})
             )
             if status != NOT_FOUND:
                 break
             printed.clear()
-        return reports.all(), printed.decode(errors="replace")
+        text = printed.decode(errors="replace")
+        complete(reports.all(), text)
+        return reports.all(), text
 
     def close(self):
         """End the shared board, if there is one."""
         if self.shared is not None:
-            self.shared[1].close()
+            self.shared.guest.close()
             self.shared = None

@@ -10,6 +10,7 @@ of them in a fork, with nothing left to import or to collect.
 import pytest
 
 from pyctl.vm.command import FORKED
+from tests.target.conftest import safe_range
 
 
 class Warm:
@@ -21,6 +22,8 @@ class Warm:
 
     def pytest_runtestloop(self, session):
         self.items = {item.nodeid: item for item in session.items}
+        # What is the same for all tests of a board is found out once.
+        safe_range()
         FORKED["pytest-item"] = self.run_item
         self.serve()
 

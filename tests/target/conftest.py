@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +176,6 @@ def disposable():
 
 
 @pytest.fixture
-def pristine(disposable):
-    """Whether nobody has used this board before, either: then nothing is put right first."""
-    return disposable and "PYCTL_FIRMWARE" not in os.environ
-
-
-@pytest.fixture
 def stub(debugfs, disposable):
     """The virtual board's firmware, as configured at boot."""
     firmware = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
@@ -195,13 +190,18 @@ def stub(debugfs, disposable):
         firmware.reset()
 
 
+@cache
+def safe_range():
+    """The first range of this machine that is safe to target, None if there is none."""
+    return next((each.range for each in regions.regions(System.this()) if each.safe), None)
+
+
 @pytest.fixture
-def target_range(system):
-    """The first range that is safe to target."""
-    for region in regions.regions(system):
-        if region.safe:
-            return region.range
-    pytest.skip("no physical range of this machine is safe to target")
+def target_range(on_target):
+    """A range that is safe to target."""
+    if (found := safe_range()) is None:
+        pytest.skip("no physical range of this machine is safe to target")
+    return found
 
 
 class Provider:
@@ -211,18 +211,31 @@ class Provider:
         self.debugfs = debugfs
         self.stub = stub
         self.file = find_file(system, "smccc_cache")
+        # Whether it may not be as it was: unloaded, or loaded on other firmware.
+        self.touched = False
 
     def unload(self):
+        """Unload it; that it is not there, or in use, is for the test to see."""
+        self.touched = True
         with contextlib.suppress(OSError):
             remove("smccc_cache")
 
     def try_load(self):
         """Load it; return what the kernel said against it, or None if it was loaded."""
+        self.touched = True
         try:
             insert(self.file.path)
         except OSError as error:
             return error.strerror
         return None
+
+    def is_fresh(self):
+        """Whether it is loaded and has done nothing yet."""
+        try:
+            counters = Path("/sys/kernel/debug/smccc_cache/counters").read_text()
+        except FileNotFoundError:
+            return False
+        return all(line.endswith("=0") for line in counters.splitlines())
 
     def load(self, *settings):
         """Load it on firmware with these settings; count and log from here on."""
@@ -246,17 +259,19 @@ class Provider:
 
 
 @pytest.fixture
-def provider(system, debugfs, stub, pristine, disposable):
+def provider(system, debugfs, stub, disposable):
     """Our provider on plain firmware; whatever the test does, it is there afterwards."""
     if not debugfs.info().framework:
         pytest.skip("this kernel has no cpu_cache_invalidate_memregion() (Linux 6.19)")
     if find_file(system, "smccc_cache") is None:
         pytest.skip("smccc_cache.ko was not built")
     ours = Provider(system, debugfs, stub)
-    if not pristine or not debugfs.info().provider:
+    # Where defects are planted in firmware it has to be asked again.
+    if "PYCTL_FIRMWARE" in os.environ or not ours.is_fresh():
         ours.load()
+        ours.touched = "PYCTL_FIRMWARE" in os.environ
     yield ours
-    if not disposable:
+    if ours.touched and not disposable:
         stub.reset()
         ours.unload()
         ours.try_load()

@@ -20,7 +20,6 @@ from pyctl.target.answers import RawRequest, Request
 from pyctl.target.provider import calls_inside
 from tests.target.statuses import Status
 
-pytestmark = pytest.mark.shared_board
 VERSION = 0x8000_0000
 FEATURES = 0x8000_0001
 CLEAN_INV = 0xC000_0005
@@ -213,7 +212,7 @@ def test_any_latency(faults, firmware, stub, latency_us):
     assert call.left_ns - call.entered_ns >= latency_us * 1000
 
 
-@pytest.mark.shared_board(False)
+@pytest.mark.pristine_board
 def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub):
     """The CPU that hangs is lost to the kernel, too; another one tells which it is."""
     arm(faults, "hang@next=1@cpu=1")
@@ -226,7 +225,7 @@ def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub)
     assert [call.mpidr for call in stub.log() if call.left_ns is None] == [1]
 
 
-@pytest.mark.shared_board(False)
+@pytest.mark.pristine_board
 @pytest.mark.parametrize("kind", ["hold", "hold_early"])
 def test_held_call_goes_on_when_its_fault_is_cleared(
     faults, stub, target_range, call_on, wait_until, kind
@@ -249,7 +248,7 @@ def test_held_call_goes_on_after_its_time(faults, firmware, stub):
     assert call.left_ns - call.entered_ns >= 50_000_000
 
 
-@pytest.mark.shared_board(False)
+@pytest.mark.pristine_board
 def test_busy_while_another_cpu_is_inside(faults, firmware, target_range, call_on):
     arm(faults, "busy_inside,hold@next=1@cpu=1")
     assert firmware.statuses(2, cpu=0) == [0, 0]

@@ -418,6 +418,7 @@ def test_killing_pyctl_ends_its_request(pyctl, stub, target, wait_until):
     wait_until(lambda: refcnt.read_text() == "0\n", "the request ended")
 
 
+@pytest.mark.pristine_board
 def test_firmware_that_never_returns_is_4(pyctl, debugfs, stub, target_range, two_cpus):
     """The CPU is lost to the kernel; the others, and pyctl, go on."""
     stub.set(parse_setting("duration_us=600000000"))

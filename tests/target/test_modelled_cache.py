@@ -17,7 +17,6 @@ from pyctl.firmware.settings import parse_setting
 from pyctl.target.observers import ModelObserver
 from tests.reference import Reference
 
-pytestmark = pytest.mark.shared_board
 CLEAN_INV = 0xC000_0005
 SIZE = 4096
 LINE = 64
@@ -278,7 +277,7 @@ def test_fault_leaves_other_bytes_than_the_good_operation(
         assert (good.cache, good.media) != (bad.cache, bad.media)
 
 
-@pytest.mark.shared_board(False)
+@pytest.mark.pristine_board
 @pytest.mark.board(cpus=4)
 def test_second_of_two_queued_ranges_is_not_covered(window, fault, call_on):
     fault("skip_queued,hold@next=1@cpu=1")
