@@ -125,6 +125,22 @@ def boards_for(config, nodeid, marks):
     return sorted([names[turn], names[len(names) - 1 - turn]])
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Run the tests of one kind of board after each other, for a worker keeps its board.
+
+    First come those that are no target tests and have boards of their own: they take longest.
+    """
+
+    def kind(item):
+        if not is_target_test(item.path):
+            return ""
+        marks = [sorted(mark.kwargs.items()) for mark in item.iter_markers("board")]
+        return f"board {over_there(item)[1]} {marks}"
+
+    items.sort(key=kind)
+
+
 @pytest.fixture
 def _board():
     """Only a name for the matrix; the test itself does not see it."""

@@ -140,10 +140,9 @@ class VmTarget:
         streams = Streams(printed.extend, printed.extend, reports.feed)
         # A board from a snapshot has the tests collected already, unless that
         # failed; then pytest over there says why.
+        env = planted() | AS_ASKED | (env or {})
         for command in ([COMMAND, nodeid], pytest_arguments(nodeid)):
-            status = guest.run(
-                command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=planted() | AS_ASKED | (env or {})
-            )
+            status = guest.run(command, streams, timeout_s=timeout_s, cwd="/opt/pyctl", env=env)
             if status != NOT_FOUND:
                 break
             printed.clear()

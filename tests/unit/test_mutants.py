@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,16 @@ from typing import Any
 
 import pytest
 
+from pyctl.errors import NotReady
 from pyctl.firmware.faults import parse_faults
+from pyctl.vm.process import run
+from tests.harness.virtual import NOT_ISOLATED
 
 TOP = Path(__file__).resolve().parents[2]
 BROKEN = "broken"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def mutants() -> Iterator[Any]:
     """The script as a module."""
     name = "mutants_script"
@@ -48,7 +52,8 @@ def mutants() -> Iterator[Any]:
         ("1 failed", 1, None, True),
         ("INTERNALERROR", 3, None, True),
         ("FAILED tests/a.py::b\n!!! KeyboardInterrupt !!!", 2, "tests/a.py::b", True),
-        ("ERROR tests/a.py::b - could not build the modules", 1, "tests/a.py::b", True),
+        ("ERROR tests/a.py::b - Could not build the modules", 1, "tests/a.py::b", True),
+        (f"{NOT_ISOLATED}: why\nERROR tests/a.py::b", 1, "tests/a.py::b", True),
     ],
 )
 def test_only_a_run_in_which_tests_ran_says_something(
@@ -177,6 +182,81 @@ def test_an_interrupted_score_is_none(mutants: Any, capsys: pytest.CaptureFixtur
     assert "caught" not in printed
     assert "of 101 runs: this is no score" in printed
     assert len(begun) < 100
+
+
+def test_a_score_that_was_interrupted_goes_on_for_the_same_source(
+    mutants: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = []
+
+    def work(name: str, _what: object) -> Any:
+        begun.append(name)
+        if name.endswith("c") and begun.count(name) == 1:
+            raise KeyboardInterrupt
+        return mutants.Run(name, "a test", 1.0, BROKEN if name.endswith("b") else "")
+
+    wanted = {f"firmware: {letter}": (work, None) for letter in "abcd"}
+    with pytest.raises(KeyboardInterrupt):
+        mutants.score(wanted, 1, mutants.Done(tmp_path))
+    capsys.readouterr()
+    before = len(begun)
+    # What said nothing is asked again.
+    wanted |= {"firmware: b": outcome(mutants, "a test")}
+    assert mutants.score(wanted, 1, mutants.Done(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("going on after")
+    assert printed.splitlines()[-1] == "caught 4/4, false alarms 0/0"
+    assert begun[before:][0] == "firmware: c"
+    assert "firmware: a" not in begun[before:]
+    # A whole score is the end of it.
+    assert mutants.Done(tmp_path).runs == {}
+
+
+def test_what_was_kept_is_of_the_same_source(
+    mutants: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutants.Done(tmp_path).keep(mutants.Run("firmware: a", "a test", 1.0))
+    assert set(mutants.Done(tmp_path).runs) == {"firmware: a"}
+    subprocess.run(["git", "clone", "-q", "--shared", TOP, tmp_path / "other"], check=True)
+    (tmp_path / "other/README.md").write_text("other")
+    monkeypatch.setattr(mutants, "TOP", tmp_path / "other")
+    assert mutants.Done(tmp_path).runs == {}
+
+
+def test_sigterm_ends_the_runs_as_a_ctrl_c_does(tmp_path: Path) -> None:
+    """The boards of a run end with its pytest, which must have its turn to end them."""
+    said = tmp_path / "said"
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\ntrap 'echo interrupted >> {said}; exit 130' INT\n"
+        f"echo begun >> {said}\nwhile :; do sleep 0.05; done\n"
+    )
+    python.chmod(0o755)
+    script = (
+        "import sys; from importlib.machinery import SourceFileLoader as Loader\n"
+        f"script = Loader('script', {str(TOP / 'scripts/mutants')!r}).load_module()\n"
+        f"script.PYTHON = {str(python)!r}\n"
+        f"script.cache_root = lambda: script.Path({str(tmp_path)!r})\n"
+        "sys.argv[1:] = ['--jobs', '1', 'firmware:']\n"
+        "sys.exit(script.main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script], stdout=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not said.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.terminate()
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "this is no score" in out
+    assert said.read_text().split() == ["begun", "interrupted"]
+
+
+def test_what_does_not_build_says_so_in_these_words() -> None:
+    with pytest.raises(NotReady, match="Could not build the modules"):
+        run(["false"], what="build the modules for 9.9")
 
 
 def test_every_defect_still_fits(mutants: Any) -> None:
