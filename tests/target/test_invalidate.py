@@ -154,12 +154,32 @@ def test_by_va_the_range_is_checked_and_firmware_left_alone(provider, stub, targ
     assert nothing_was_sent(stub)
 
 
+def top_level_resources():
+    """Where each begins, and its name."""
+    for line in Path("/proc/iomem").read_text().splitlines():
+        span, _, name = line.partition(" : ")
+        if not line.startswith(" "):
+            yield int(span.split("-")[0], 16), name
+
+
+@pytest.mark.board(boot="uefi", conduit="smc")
+def test_by_va_memory_that_firmware_has_kept_is_memory(provider, stub):
+    """UEFI's memory map says so; to the kernel it is only "reserved"."""
+    for addr, name in top_level_resources():
+        if name in ("System RAM", "reserved"):
+            record = provider.call(addr, 4096, via="va")
+            assert (record.errno, record.completed) == (0, 1), f"{addr:#x} {name}"
+    assert nothing_was_sent(stub)
+
+
 def test_by_va_registers_are_not_taken_for_memory(pyctl, provider, stub):
     """A cacheable mapping of them would let the CPU read from a device as it likes."""
-    text = Path("/proc/iomem").read_text()
-    for name in ("pl011", "PCI ECAM"):
-        [line, *_] = [line for line in text.splitlines() if name in line]
-        addr = int(line.strip().split("-")[0], 16)
+    # As a device tree and as ACPI call them.
+    names = ("pl011", "ARMH0011", "GICD", "PCI ECAM")
+    found = [(addr, name) for addr, name in top_level_resources() if name.startswith(names)]
+    if not found:
+        pytest.skip(f"needs one of {', '.join(names)} in /proc/iomem")
+    for addr, name in found:
         assert provider.call(addr, 4096, via="va").errno == errno.ENXIO, name
         # Long enough to be mapped piece by piece, or not a whole page.
         assert provider.call(addr, 0x40_0000, via="va").errno == errno.ENXIO, name
