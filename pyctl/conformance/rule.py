@@ -3,6 +3,14 @@
 
 A rule that the specification leaves open is *observed*: what firmware did is
 kept with the exact registers, and nobody says whether it is right.
+
+To add one, put its check with ``@rule(...)`` above it into the topic that it
+belongs to, where its turn shall be: it goes on from what was called before. What
+it calls goes through the prober, so that it is paced and remembered; what it
+needs and does not find it raises as NotRun or Blocked. An id is never used
+again. Firmware that breaks the rule, and nothing else, goes into BROKEN of
+``tests/unit/test_conformance.py`` (a test says if it is missing there) and, where
+the stub can be made to, into that of ``tests/target/test_conformance.py``.
 """
 
 from __future__ import annotations
