@@ -98,8 +98,10 @@ class Prober:
         return self.access.vectors(requests, cpu, timeout_s)
 
     def _timeout_s(self, operations: int) -> float:
-        """When firmware counts as stuck: it may do one operation after the other, and each
-        may take what firmware states or what one has taken before.
+        """When firmware counts as stuck.
+
+        It may do one operation after the other, and each may take what firmware states or
+        what one has taken before.
         """
         longest_s = max(self.latency_us / 1e6, self._slowest_s) if operations else 0
         return ANSWER_S + operations * longest_s
@@ -183,15 +185,17 @@ class Prober:
 
     @cached_property
     def call_s(self) -> float:
-        """What one call takes: the worst that firmware advertises, or what it does when it is
-        tried; the best of a few tries, for a slow moment of the machine says nothing.
+        """What one call takes: the worst that firmware advertises, or that it is seen to take.
+
+        Seen is the best of a few tries, for a slow moment of the machine says nothing.
         """
         tried = self.loop(1 if self.interval_s else TRIES)
         return max(self.latency_us / 1e6, tried.elapsed.min / 1e9, 1e-6)
 
     def everywhere(self, *requests: RawRequest, times: int = REPEATS) -> list[RawRequest]:
-        """The requests on one CPU after the other, each ``times`` or more in all: a rare
-        fault shall show on few CPUs, too.
+        """The requests on one CPU after the other, each ``times`` or more in all.
+
+        A rare fault shall show on few CPUs, too.
         """
         cpus = self.access.cpus
         rounds = -(-times // len(cpus))

@@ -30,7 +30,7 @@ def checks(ended):
 # -- doctor ----
 
 
-@pytest.mark.every_board
+@pytest.mark.every_conduit
 def test_doctor_finds_nothing_missing_on_a_good_board(pyctl, provider):
     ended = pyctl("doctor", "--json")
     assert (ended.status, ended.json["ok"], ended.err) == (0, True, "")

@@ -121,7 +121,7 @@ TIMED = {"TIME-1", "RATE-1"}
 COMMON = {"DISC-1", "FID-1", "CALL-1", "CALL-3", "REG-1", "REG-4", "STAT-1"}
 
 
-@pytest.mark.every_board
+@pytest.mark.every_conduit
 def test_good_firmware_passes_on_every_board(command, debugfs):
     ended = command()
     failed = results(ended, "fail")

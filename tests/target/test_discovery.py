@@ -56,7 +56,7 @@ def asked(stub):
 # -- a firmware that has it all -------------------------------------------------
 
 
-@pytest.mark.every_board
+@pytest.mark.every_conduit
 def test_every_answer_is_shown_as_it_came(system, provider, stub):
     """Values that a too narrow variable anywhere on the way would cut."""
     x1, x2, x3, x4 = X1_GLOBAL, 0xFFFF_FFFF, 0xFFFF_FFFF_0000_0001, 0x8765_4321_0FED_CBA9
@@ -78,7 +78,7 @@ def test_every_answer_is_shown_as_it_came(system, provider, stub):
     ]
 
 
-@pytest.mark.every_board
+@pytest.mark.every_conduit
 def test_each_question_is_asked_once_by_the_announced_conduit_only(provider, stub):
     stub.reset(records_only=True)
     read("attributes")

@@ -257,7 +257,7 @@ def test_task_work_is_no_signal(provider, stub, target_range, wait_until, thread
 # -- through pyctl: success ----
 
 
-@pytest.mark.every_board
+@pytest.mark.every_conduit
 @pytest.mark.parametrize("via", WAYS)
 def test_pyctl_tells_what_happened(pyctl, provider, stub, target, via):
     ended = pyctl(*target, "--via", via, "--count", 4, "--threads", 2, "--json")
