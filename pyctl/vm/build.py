@@ -36,6 +36,9 @@ AGENT_FILES = (
 _INIT = """\
 #!/bin/sh
 mount -a
+for driver in /opt/drivers/*.ko; do
+	[ -e "$driver" ] && insmod "$driver"
+done
 {
 	/usr/bin/busybox mkdir -p /dev/pts /dev/shm
 	mount -t devpts devpts /dev/pts
@@ -58,6 +61,12 @@ _PYCTL = """\
 exec /usr/bin/python3 -m pyctl "$@"
 """
 _TOOLS = "/usr/bin:/usr/sbin"
+# What the agent's port needs where it is not in the kernel (Linux 6.1), in the order in
+# which they need each other.
+_DRIVERS = (
+    *("virtio/virtio", "virtio/virtio_ring", "virtio/virtio_pci_legacy_dev"),
+    *("virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "char/virtio_console"),
+)
 
 
 class Builder:
@@ -136,10 +145,12 @@ class Builder:
                 shutil.copy(module, work)
         return {"release": kernel.release}
 
-    def agent(self) -> Entry:
-        """The entry that holds ``agent.cpio``: /init and the agent."""
+    def agent(self, kernel: Kernel) -> Entry:
+        """The entry that holds ``agent.cpio``: /init, the agent, and the drivers that it needs."""
         tree = Tree.read(SOURCE_TOP, AGENT_FILES)
-        key = digest(_INIT, FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key())
+        drivers = self._drivers(kernel)
+        own = [kernel.key, _DRIVERS] if drivers else []
+        key = digest(_INIT, FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key(), own)
 
         def make(work: Path) -> None:
             top = work / "root"
@@ -150,10 +161,20 @@ class Builder:
                 (top / name).parent.mkdir(parents=True, exist_ok=True)
                 (top / name).write_text(text)
                 (top / name).chmod(0o755)
+            (top / "opt/drivers").mkdir()
+            for number, driver in enumerate(drivers):
+                shutil.copy(driver, top / f"opt/drivers/{number}-{driver.name}")
             make_cpio(top, work / "agent.cpio")
             shutil.rmtree(top)
 
         return self.cache.get("agent", key, "the guest's agent", make)
+
+    def _drivers(self, kernel: Kernel) -> list[Path]:
+        """Modules of the kernel's own without which nobody reaches the agent, in order."""
+        if kernel.config is None or "CONFIG_VIRTIO_CONSOLE=m" not in kernel.config.read_text():
+            return []
+        modules = self.roots.kernel_modules(kernel).path / "modules/kernel/drivers"
+        return [modules / f"{name}.ko" for name in _DRIVERS]
 
     def project(self, kernel: Kernel) -> Entry:
         """The entry that holds ``project.cpio``: the project as the guest sees it."""
@@ -167,10 +188,9 @@ class Builder:
             self.roots.compile_python(top, [str(GUEST_TOP)])
             self._compile_tests(top / GUEST_TOP)
             shutil.copytree(modules.path, top / GUEST_TOP / "modules", ignore=_no_manifest)
-            if kernel.headers is not None:
-                config = kernel.headers / str(kernel.kdir).lstrip("/") / ".config"
+            if kernel.config is not None:
                 (top / "boot").mkdir()
-                shutil.copy(config, top / f"boot/config-{kernel.release}")
+                shutil.copy(kernel.config, top / f"boot/config-{kernel.release}")
             make_cpio(top, work / "project.cpio")
             shutil.rmtree(top)
 

@@ -64,7 +64,7 @@ class BoardFactory:
                 kernel=kernel,
                 stub=self.builder.stub(),
                 guest=self.roots.guest(),
-                agent=self.builder.agent(),
+                agent=self.builder.agent(kernel),
                 project=self.builder.project(kernel),
             )
 
