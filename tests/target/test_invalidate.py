@@ -32,7 +32,7 @@ WAYS = ("memregion", "smccc", "va")
 DRY_RUN = 1
 KEYS = {
     *("ok", "addr", "size", "via", "count", "threads", "dry_run", "provider", "errno", "error"),
-    *("completed", "interrupted", "elapsed_ns", "firmware"),
+    *("completed", "interrupted", "elapsed_ns", "firmware", "target"),
 }
 
 
