@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pyctl.cli.params import ADDRESS, COUNT, SIZE, Session, json_option, pass_session
+from pyctl.cli.params import COUNT, SIZE, Session, aim_options, json_option, pass_session
 from pyctl.coherency.cases import CaseResult
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, BadLine
 from pyctl.coherency.run import (
@@ -16,11 +16,12 @@ from pyctl.coherency.run import (
     Plan,
     check_plan,
     choose_observer,
-    choose_window,
     execute,
+    target_of,
 )
-from pyctl.errors import OperationFailed
+from pyctl.errors import NotReady, OperationFailed
 from pyctl.numbers import size_text
+from pyctl.target.aim import NO_JSON, Aim, Wish
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import check_timeout
 
@@ -33,6 +34,8 @@ SHAPE: dict[str, Any] = {
     "first_bad": None,
     "cases": [],
     "limits": [],
+    "target": NO_JSON,
+    "shown": None,
 }
 _KEYS = {"good": GOOD, "stale": STALE, "lost": LOST, "damaged": DAMAGED}
 _MAX_CALLERS = 4
@@ -40,8 +43,8 @@ _LISTED_LINES = 64
 
 
 @click.command(short_help="Prove that clean+invalidate does it, line by line.")
-@click.option("--addr", type=ADDRESS, help="Base of the window.  [default: the first safe range]")
-@click.option("--size", type=SIZE, help="Its length in bytes.  [default: 256K]")
+@aim_options
+@click.option("--size", type=SIZE, help="Length of the window in bytes.  [default: 256K]")
 @click.option(
     "--observer",
     type=click.Choice(["auto", "model", "alias"]),
@@ -70,6 +73,8 @@ _LISTED_LINES = 64
 def coherency(
     session: Session,
     addr: int | None,
+    scratch: int | None,
+    node: int | None,
     size: int | None,
     observer: str,
     line_size: int | None,
@@ -79,8 +84,9 @@ def coherency(
     """Store to memory, change it behind the CPU, invalidate, and look at every line.
 
     All that the window holds is overwritten; it must lie in memory that `pyctl
-    regions` marks safe. A line is good, stale (one side sees old bytes), has lost
-    dirty data, or is a neighbour that was damaged. Needs `pyctl load --raw`.
+    regions` marks safe, or is scratch memory. A line is good, stale (one side sees
+    old bytes), has lost dirty data, or is a neighbour that was damaged. Exit status 3
+    where nothing can be seen. Needs `pyctl load --raw`.
 
     \b
     Examples:
@@ -90,13 +96,20 @@ def coherency(
     """
     timeout_s = check_timeout(timeout)
     debugfs = Debugfs(session.system)
-    plan = Plan(
-        window=choose_window(session.system, addr, size),
-        line_size=line_size or debugfs.info().dcache_line_size,
-        observer=choose_observer(debugfs, observer),
-        callers=threads or min(len(os.sched_getaffinity(0)), _MAX_CALLERS),
-        timeout_s=timeout_s,
-    )
+    with target_of(debugfs, Wish(addr, size, scratch, node)) as target:
+        session.answer["target"] = target.as_json()
+        plan = Plan(
+            window=target.range,
+            line_size=line_size or debugfs.info().dcache_line_size,
+            observer=choose_observer(debugfs, observer),
+            callers=threads or min(len(os.sched_getaffinity(0)), _MAX_CALLERS),
+            timeout_s=timeout_s,
+            scratch=target.scratch,
+        )
+        _run(session, plan, target)
+
+
+def _run(session: Session, plan: Plan, target: Aim) -> None:
     session.answer.update(
         observer=plan.observer,
         addr=f"0x{plan.window.addr:x}",
@@ -105,12 +118,12 @@ def coherency(
     )
     info = check_plan(session.system, plan)
     session.say(
-        f"window 0x{plan.window.addr:x} + {size_text(plan.window.size)}, "
+        f"window {target} + {size_text(plan.window.size)}, "
         f"lines of {plan.line_size} bytes, device's side: {plan.observer}"
     )
     session.say(f"{'case':40}  {'good':>7} {'stale':>7} {'lost':>7} {'damaged':>7}")
     report = execute(session.system, plan, info, lambda case: _tell(session, case))
-    session.answer["limits"] = report.limits
+    session.answer.update(limits=report.limits, shown=not report.is_blind, target=target.as_json())
     session.say()
     for limit in report.limits:
         session.say(f"note: {limit}")
@@ -167,4 +180,11 @@ def _judge(session: Session, report: CaseResults) -> None:
     failed = [case for case in report.cases if case.error]
     if failed:
         raise OperationFailed(f"Case '{failed[0].name}' failed: {failed[0].error}")
+    if report.is_blind:
+        raise NotReady(
+            "This has shown nothing: here each side sees at once what the other has stored, also "
+            "without a call, so that no line could be bad.",
+            "An emulator has no caches: use a real board, or the virtual one with its modelled "
+            "cache (--observer auto).",
+        )
     session.say(f"all {total[GOOD]} lines are good")

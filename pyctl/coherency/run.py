@@ -5,25 +5,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from pyctl.coherency.cases import CaseResult, check_window, run_single, single_cases
 from pyctl.coherency.lines import VERDICTS, BadLine
 from pyctl.coherency.race import race_case, run_race
+from pyctl.coherency.stage import Stage
 from pyctl.coherency.threads import callers_case, cpu_cases, run_callers, run_from_cpu
-from pyctl.errors import NotReady, OperationFailed, UsageError
+from pyctl.errors import OperationFailed, UsageError
 from pyctl.firmware.client import Stub
 from pyctl.firmware.numbers import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT
 from pyctl.ranges import Range
+from pyctl.target.aim import Aim, Wish, aim
 from pyctl.target.answers import Info, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import Result, prepare, run
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
 from pyctl.target.provider import Provider
-from pyctl.target.regions import regions
+from pyctl.target.scratch import Scratch
 from pyctl.target.system import System
 
 DEFAULT_SIZE = 256 * 1024
+_PROBE_LINES = 64
+"""A cache may let go of some lines by itself, but hardly of so many."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Plan:
     observer: str
     callers: int
     timeout_s: float
+    scratch: Scratch | None = None
+    """The memory that the window lies in, if it is that."""
 
 
 @dataclass
@@ -43,6 +50,8 @@ class CaseResults:
 
     limits: list[str]
     cases: list[CaseResult] = field(default_factory=list)
+    is_blind: bool = False
+    """Whether both sides see each other's stores at once: then no line can be bad."""
 
     def total(self) -> dict[str, int]:
         """Lines by verdict, over all cases."""
@@ -56,19 +65,24 @@ class CaseResults:
         return next(found, None)
 
 
-def choose_window(system: System, addr: int | None, size: int | None) -> Range:
-    """The window asked for, or a part of the first range that is safe to target."""
-    if addr is not None:
-        return Range(addr, addr + (DEFAULT_SIZE if size is None else size))
-    for region in regions(system):
-        if region.safe:
-            wanted = min(DEFAULT_SIZE, region.range.size) if size is None else size
-            return Range(region.range.addr, region.range.addr + wanted)
-    raise NotReady(
-        "No physical range of this machine is safe to target.",
-        "`pyctl regions` says why not; a reserved-memory node with compatible "
-        '"memregion-test" and no-map makes one.',
+def target_of(debugfs: Debugfs, wish: Wish) -> AbstractContextManager[Aim]:
+    """The window asked for, or a part of the first range that is safe and can be looked at."""
+    return aim(
+        debugfs,
+        wish,
+        DEFAULT_SIZE,
+        spare=ModelObserver.SPARE_BYTES,
+        is_fit=lambda window: _can_look_at(debugfs, window),
     )
+
+
+def _can_look_at(debugfs: Debugfs, window: Range) -> bool:
+    """Whether the module gives access to bytes there; to those of System RAM it never does."""
+    try:
+        debugfs.read_memory(window.addr, 1)
+    except OperationFailed:
+        return False
+    return True
 
 
 def choose_observer(debugfs: Debugfs, wanted: str) -> str:
@@ -86,7 +100,9 @@ def check_plan(system: System, plan: Plan) -> Info:
     Raises UsageError for a window that cannot be or is not safe, NotReady where the
     chain to firmware, or access to memory, is missing.
     """
-    info = prepare(system, Request(plan.window.addr, plan.window.size), force=False)
+    # Scratch is System RAM, and ours.
+    asked = Request(plan.window.addr, plan.window.size)
+    info = prepare(system, asked, force=plan.scratch is not None)
     check_window(plan.window, plan.line_size)
     low, high = MODEL_LINE_LIMITS
     if plan.observer == "model" and plan.window.size > MODEL_WINDOW_LIMIT:
@@ -101,25 +117,27 @@ def check_plan(system: System, plan: Plan) -> Info:
             f"This machine's cache lines have {info.dcache_line_size} bytes.",
             "--line-size is for the modelled cache.",
         )
-    # Both kinds of access must exist before anything is written.
-    Debugfs(system).read_memory(plan.window.addr, 1)
+    # Access must exist before anything is written.
+    (plan.scratch or Debugfs(system)).read_memory(plan.window.addr, 1)
     return info
 
 
 @contextlib.contextmanager
 def _observer(debugfs: Debugfs, plan: Plan) -> Iterator[Observer]:
     if plan.observer == "alias":
-        yield AliasObserver(debugfs, plan.line_size)
+        yield AliasObserver(debugfs, plan.line_size, plan.scratch)
         return
-    with ModelObserver(debugfs, plan.window.addr, plan.window.size, plan.line_size) as observer:
+    window = plan.window
+    with ModelObserver(debugfs, window.addr, window.size, plan.line_size, plan.scratch) as observer:
         yield observer
 
 
 class Calls:
     """The two ways in which the kernel's call is made; either raises what came instead."""
 
-    def __init__(self, debugfs: Debugfs, info: Info, timeout_s: float) -> None:
-        self.debugfs, self.info, self.timeout_s = debugfs, info, timeout_s
+    def __init__(self, debugfs: Debugfs, info: Info, plan: Plan) -> None:
+        self.debugfs, self.info = debugfs, info
+        self.timeout_s, self.scratch = plan.timeout_s, plan.scratch
 
     def bounded(self, request: Range) -> None:
         """In a child that is given up on after a time."""
@@ -127,15 +145,19 @@ class Calls:
         result = run(self.debugfs, asked, self.info, self.timeout_s)
         if result.interrupted and result.is_partial:
             raise KeyboardInterrupt
-        if failure := result.failure():
+        if failure := self._damage() or result.failure():
             raise failure
 
     def unbounded(self, request: Range) -> None:
         """In this process, from the CPU that it is on."""
         asked = Request(request.addr, request.size)
         record = self.debugfs.invalidate_unbounded(asked)
-        if failure := Result(asked, record, Provider(), None, False, False).failure():
+        result = Result(asked, record, Provider(), None, False, False)
+        if failure := self._damage() or result.failure():
             raise failure
+
+    def _damage(self) -> OperationFailed | None:
+        return self.scratch.damage() if self.scratch else None
 
 
 def execute(
@@ -148,11 +170,21 @@ def execute(
     """
     debugfs = Debugfs(system)
     with _observer(debugfs, plan) as observer:
-        report = CaseResults(list(observer.limits))
-        for case in _cases(observer, plan, Calls(debugfs, info, plan.timeout_s)):
+        report = CaseResults(list(observer.limits), is_blind=_is_blind(observer, plan.window))
+        for case in _cases(observer, plan, Calls(debugfs, info, plan)):
             report.cases.append(case)
             progress(case)
     return report
+
+
+def _is_blind(observer: Observer, window: Range) -> bool:
+    """Whether nothing is held back from either side, though nobody has invalidated anything."""
+    size = min(window.size, _PROBE_LINES * observer.line_size)
+    probe = Range(window.addr, window.addr + size)
+    stage = Stage(observer, probe, probe, parity=0, seed=0)
+    stage.prepare()
+    stage.store()
+    return observer.cpu_read(probe.addr, size) == observer.device_read(probe.addr, size)
 
 
 def _cases(observer: Observer, plan: Plan, calls: Calls) -> Iterator[CaseResult]:

@@ -87,12 +87,14 @@ def aim(
     wish: Wish,
     size: int,
     spare: int = 0,
+    whole: bool = False,
     is_fit: Callable[[Range], bool] = lambda _range: True,
 ) -> Iterator[Aim]:
     """A range to aim at, while this is open; ``size`` is its length where none was asked for.
 
     Of scratch there are ``spare`` bytes more behind the range. A safe range is taken if it
-    has room and ``is_fit`` says so. A range that was given is not checked here.
+    has room and ``is_fit`` says so; where no size was asked for, a shorter one will do, and
+    with ``whole`` all of it is taken. A range that was given is not checked here.
     """
     wish.check()
     length = wish.size or wish.scratch or size
@@ -101,8 +103,11 @@ def aim(
         return
     if wish.scratch is None and wish.node is None:
         for region in regions(debugfs.system):
-            part = Range(region.range.addr, region.range.addr + length)
-            if region.safe and part.end <= region.range.end and is_fit(part):
+            end = region.range.addr + length
+            if wish.size is None:
+                end = region.range.end if whole else min(end, region.range.end)
+            part = Range(region.range.addr, end)
+            if region.safe and end <= region.range.end and is_fit(part):
                 yield Aim(part, "region", region.name)
                 return
     with scratch(debugfs, max(wish.scratch or 0, length) + spare, wish.node) as memory:

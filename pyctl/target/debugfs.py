@@ -46,6 +46,12 @@ _RAW_FILES = {
 """Files that exist only with raw_calls=1, and what is amiss without."""
 _REGISTERS = re.compile(r"\s+".join(rf"x{number}=0x([0-9a-f]+)" for number in range(18)))
 """An answer of ``smccc`` as it should be; any other is looked at word by word, to say why."""
+_NO_ACCESS = {
+    errno.EPERM: "some of it is System RAM",
+    errno.EBUSY: "a driver has claimed some of it",
+    errno.ENXIO: "nobody says of all of it that it is memory",
+}
+"""Why bytes cannot be read or written, by the module's errno."""
 
 
 class Debugfs:
@@ -208,12 +214,15 @@ class Debugfs:
 
     @contextlib.contextmanager
     def _memory(self, cached: bool) -> Iterator[int]:
-        name = "memory_cached" if cached else "memory_noncached"
-        file = self._open(name)
+        file = self._open("memory_cached" if cached else "memory_noncached")
         try:
             yield file
         except OSError as error:
-            raise self._refusal(TEST_MODULE, name, error) from error
+            why = _NO_ACCESS.get(error.errno or 0, error.strerror)
+            raise OperationFailed(
+                f"memregion_test gives no access to this memory: {why}.",
+                "Choose memory that `pyctl regions` marks safe, or scratch memory.",
+            ) from error
         finally:
             os.close(file)
 

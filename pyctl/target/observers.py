@@ -5,6 +5,7 @@ On the virtual board the device's side is the memory behind a modelled cache in
 the firmware; nothing but a clean or an invalidate moves bytes between the two.
 On a real board it is a Normal non-cacheable mapping of the same memory, which
 needs no help from firmware, but cannot see everything; see ``AliasObserver``.
+Either looks at memory that nobody uses, or at scratch memory.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pyctl.firmware.numbers import (
 from pyctl.smccc import signed32
 from pyctl.target.answers import Request
 from pyctl.target.debugfs import Debugfs
+from pyctl.target.scratch import Scratch
 
 _CLEAN_TIMEOUT_S = 120.0
 _WORD = 8
@@ -58,18 +60,19 @@ class Observer(Protocol):
 
 
 class _CpuSide:
-    """The CPU's side is the same for both."""
+    """The CPU's side is the same for both; scratch memory has a door of its own."""
 
-    def __init__(self, debugfs: Debugfs) -> None:
+    def __init__(self, debugfs: Debugfs, scratch: Scratch | None) -> None:
         self.debugfs = debugfs
+        self.memory = scratch or debugfs
 
     def cpu_write(self, pieces: Iterable[Piece]) -> None:
         """Store through the cache."""
-        self.debugfs.write_memory(joined(pieces))
+        self.memory.write_memory(joined(pieces))
 
     def cpu_read(self, addr: int, size: int) -> bytes:
         """Load through the cache."""
-        return self.debugfs.read_memory(addr, size)
+        return self.memory.read_memory(addr, size)
 
 
 class ModelObserver(_CpuSide):
@@ -79,19 +82,34 @@ class ModelObserver(_CpuSide):
     """
 
     name = "model"
-    limits: Sequence[str] = (
-        "The cache is a model: a line leaves it when firmware cleans or invalidates it, never "
-        "by itself.",
-        "All bytes of the window are overwritten, and 64 KiB of the test range beyond it.",
-    )
+    SPARE_BYTES = MEDIA_BYTES_PER_COPY
+    """What it needs of scratch memory beyond the window."""
 
-    def __init__(self, debugfs: Debugfs, base: int, size: int, line_size: int) -> None:
-        super().__init__(debugfs)
+    def __init__(
+        self,
+        debugfs: Debugfs,
+        base: int,
+        size: int,
+        line_size: int,
+        scratch: Scratch | None = None,
+    ) -> None:
+        super().__init__(debugfs, scratch)
         self.stub = Stub(debugfs.raw_call)
         self.base, self.size, self.line_size = base, size, line_size
+        self._buffer = self._buffer_in(scratch)
+        self.limits: Sequence[str] = (
+            "The cache is a model: a line leaves it when firmware cleans or invalidates it, never "
+            "by itself.",
+            "All bytes of the window are overwritten, and 64 KiB beyond it.",
+        )
+
+    def _buffer_in(self, scratch: Scratch | None) -> int:
+        """Where a device's bytes go through: outside of the window, in memory that is free."""
+        if scratch:
+            return scratch.range.end - MEDIA_BYTES_PER_COPY
         target = self.stub.target()
-        above = base + size + MEDIA_BYTES_PER_COPY <= target.stop
-        self._buffer = target.stop - MEDIA_BYTES_PER_COPY if above else target.start
+        above = self.base + self.size + MEDIA_BYTES_PER_COPY <= target.stop
+        return target.stop - MEDIA_BYTES_PER_COPY if above else target.start
 
     def __enter__(self) -> ModelObserver:
         self._start()
@@ -135,7 +153,7 @@ class ModelObserver(_CpuSide):
     def _read_span(self, addr: int, size: int) -> bytes:
         with self.debugfs.memory_lock():
             self.stub.copy_media(addr, size, self._buffer, to_media=False)
-            return self.debugfs.read_memory(self._buffer, size)
+            return self.memory.read_memory(self._buffer, size)
 
     def _write_span(self, pieces: Sequence[Piece]) -> None:
         start, end = pieces[0][0], pieces[-1][0] + len(pieces[-1][1])
@@ -143,7 +161,7 @@ class ModelObserver(_CpuSide):
         for addr, data in pieces:
             span[addr - start : addr - start + len(data)] = data
         with self.debugfs.memory_lock():
-            self.debugfs.write_memory([(self._buffer, bytes(span))])
+            self.memory.write_memory([(self._buffer, bytes(span))])
             self.stub.copy_media(start, len(span), self._buffer, to_media=True)
 
     def _call(self, fid: int, *arguments: int) -> Sequence[int]:
@@ -157,7 +175,7 @@ class ModelObserver(_CpuSide):
 
 
 class AliasObserver(_CpuSide):
-    """A reserved range, mapped cacheable and Normal non-cacheable at once."""
+    """A range, mapped cacheable and Normal non-cacheable at once."""
 
     name = "alias"
     limits: Sequence[str] = (
@@ -170,8 +188,8 @@ class AliasObserver(_CpuSide):
         "All bytes of the range are overwritten.",
     )
 
-    def __init__(self, debugfs: Debugfs, line_size: int) -> None:
-        super().__init__(debugfs)
+    def __init__(self, debugfs: Debugfs, line_size: int, scratch: Scratch | None = None) -> None:
+        super().__init__(debugfs, scratch)
         self.line_size = line_size
 
     def prepare(self, addr: int, data: bytes) -> None:
@@ -190,11 +208,11 @@ class AliasObserver(_CpuSide):
 
     def device_write(self, pieces: Iterable[Piece]) -> None:
         """Store past the caches."""
-        self.debugfs.write_memory(joined(pieces), cached=False)
+        self.memory.write_memory(joined(pieces), cached=False)
 
     def device_read(self, addr: int, size: int) -> bytes:
         """Load past the caches."""
-        return self.debugfs.read_memory(addr, size, cached=False)
+        return self.memory.read_memory(addr, size, cached=False)
 
 
 def joined(pieces: Iterable[Piece]) -> list[Piece]:

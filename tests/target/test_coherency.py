@@ -14,13 +14,14 @@ import pytest
 
 from pyctl.coherency.lines import GOOD, LOST, STALE
 from pyctl.coherency.race import race_case, run_race
-from pyctl.coherency.run import Plan, check_plan, choose_observer, choose_window, execute
+from pyctl.coherency.run import Plan, check_plan, choose_observer, execute, target_of
 from pyctl.errors import UsageError
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.numbers import SLOTS
 from pyctl.firmware.settings import parse_setting
 from pyctl.ranges import Range
+from pyctl.target.aim import Wish
 from pyctl.target.observers import ModelObserver
 
 pytestmark = pytest.mark.duration(300)
@@ -29,11 +30,12 @@ SIZE = 0x4000
 WITHOUT_RACES = pytest.mark.board(cpus=1)
 
 
-def run(system, debugfs, observer="auto", line_size=64, callers=2, size=SIZE):
-    window = choose_window(system, None, size)
+def run(system, debugfs, observer="auto", line_size=64, callers=2, size=SIZE, scratch=None):
     chosen = choose_observer(debugfs, observer)
-    plan = Plan(window, line_size, chosen, callers, timeout_s=30)
-    report = execute(system, plan, check_plan(system, plan), lambda case: None)
+    with target_of(debugfs, Wish(size=size, scratch=scratch)) as target:
+        plan = Plan(target.range, line_size, chosen, callers, 30, target.scratch)
+        report = execute(system, plan, check_plan(system, plan), lambda case: None)
+    assert chosen == "alias" or not report.is_blind
     return {case.name: case for case in report.cases}
 
 
@@ -216,10 +218,12 @@ def race(system, debugfs, stub, provider):
     """Run the race alone, via memregion or smccc; gives the case."""
 
     def run(via):
-        window = choose_window(system, None, SIZE)
-        with ModelObserver(debugfs, window.addr, window.size, 64) as observer:
-            case = race_case(observer, window, via)
-            run_race(case, observer, window, via)
+        with (
+            target_of(debugfs, Wish(size=SIZE)) as target,
+            ModelObserver(debugfs, target.range.addr, SIZE, 64, target.scratch) as observer,
+        ):
+            case = race_case(observer, target.range, via)
+            run_race(case, observer, target.range, via)
         return case
 
     return run
@@ -255,6 +259,37 @@ def test_race_is_skipped_where_a_hold_is_armed_already(race, stub, two_cpus):
     assert "can be held" in race("memregion").skipped
 
 
+# -- scratch memory ------------------------------------------------------------------------
+
+
+@WITHOUT_RACES
+def test_good_firmware_is_clean_in_scratch_memory(coherency):
+    assert_clean(coherency(scratch=SIZE))
+
+
+@WITHOUT_RACES
+@pytest.mark.parametrize("fault", ["skip_last_line", "invalidate_only"])
+def test_bad_firmware_is_seen_in_scratch_memory(coherency, stub, fault):
+    arm(stub, fault)
+    names, seen = verdicts(coherency(scratch=SIZE))
+    assert seen == {LOST if fault == "invalidate_only" else STALE}
+    assert {"one line", "a page", "whole window", "2 callers at once"} <= names
+
+
+@pytest.mark.board(boot="uefi", conduit="smc")
+def test_a_board_without_a_range_for_it_has_scratch_memory(pyctl, provider, stub):
+    """The whole command, as on a board that nobody has made for this."""
+    ended = pyctl("coherency", "--size", "16K", "--json")
+    answer = ended.json
+    assert (ended.status, ended.err) == (0, "")
+    assert (answer["ok"], answer["shown"], answer["observer"]) == (True, True, "model")
+    assert (answer["target"]["kind"], answer["target"]["guards"]) == ("scratch", "intact")
+    assert not [case for case in answer["cases"] if not case["ok"] and not case["skipped"]]
+    arm(stub, "skip_first_line")
+    ended = pyctl("coherency", "--size", "16K", "--json")
+    assert (ended.status, ended.json["first_bad"]["verdict"]) == (1, STALE)
+
+
 # -- the other observer, and the command ----------------------------------------------------
 
 
@@ -284,6 +319,18 @@ def test_command_exits_0_on_good_firmware(pyctl, provider):
     assert (ended.status, ended.err) == (0, "")
     assert "lines are good" in ended.out
     assert "note:" in ended.out
+
+
+@WITHOUT_RACES
+@pytest.mark.parametrize("words", [(), ("--scratch", "16K")])
+def test_command_that_can_see_nothing_says_so(pyctl, provider, stub, words):
+    """QEMU has no caches: no line is bad, whatever firmware does."""
+    arm(stub, "noop")
+    ended = pyctl("coherency", "--size", "16K", "--observer", "alias", *words, "--json")
+    answer = ended.json
+    assert (ended.status, answer["ok"], answer["shown"]) == (3, False, False)
+    assert "has shown nothing" in ended.message
+    assert answer["lines"]["good"] > 0
 
 
 @WITHOUT_RACES
