@@ -12,9 +12,8 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from pyctl.target.answers import (
     blocks,
 )
 from pyctl.target.bounded import Caller, Ending
+from pyctl.target.raw import cpus_of, joined, leaving_a_cpu, registers
 from pyctl.target.system import System
 
 MOUNT_POINT = "/sys/kernel/debug"
@@ -44,8 +44,6 @@ _RAW_FILES = {
     "memory_noncached": "Access to physical memory is",
 }
 """Files that exist only with raw_calls=1, and what is amiss without."""
-_REGISTERS = re.compile(r"\s+".join(rf"x{number}=0x([0-9a-f]+)" for number in range(18)))
-"""An answer of ``smccc`` as it should be; any other is looked at word by word, to say why."""
 _NO_ACCESS = {
     errno.EPERM: "some of it is System RAM",
     errno.EBUSY: "a driver has claimed some of it",
@@ -123,7 +121,7 @@ class Debugfs:
             answer = exchange(self._path(TEST_MODULE, "smccc"), request.encode())
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
-        return _registers(answer, 1)[0]
+        return registers(answer, 1)[0]
 
     def raw_calls(
         self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float = 0
@@ -137,7 +135,7 @@ class Debugfs:
         limit = 1 if interval_s else self.info().max_request_bytes
         answers: list[list[int]] = []
         # Somebody must be left to notice that a CPU does not come back.
-        for part in _leaving_a_cpu(requests, os.sched_getaffinity(0)):
+        for part in leaving_a_cpu(requests, os.sched_getaffinity(0)):
             if answers:
                 time.sleep(interval_s)
             answers += self._raw_calls(part, timeout_s, interval_s, limit)
@@ -147,15 +145,15 @@ class Debugfs:
         self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float, limit: int
     ) -> list[list[int]]:
         path = self._path(TEST_MODULE, "smccc")
-        writes = list(_joined([request.text().encode() for request in requests], limit))
+        writes = list(joined([request.text().encode() for request in requests], limit))
         try:
             job = partial(_exchanges, path, writes, interval_s)
-            ending = self._caller.run(job, timeout_s, cpus=_cpus(requests))
+            ending = self._caller.run(job, timeout_s, cpus=cpus_of(requests))
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
         if ending.interrupted:
             raise KeyboardInterrupt
-        return _registers(ending.value, len(requests))
+        return registers(ending.value, len(requests))
 
     def vectors_changed_by(
         self, requests: Sequence[RawRequest], cpu: int, timeout_s: float
@@ -292,56 +290,6 @@ def unreachable(system: System, module: str) -> NotReady | None:
 def _record(answer: bytes) -> Record:
     """The one record in an answer of the file ``invalidate``."""
     return Record.parse(Fields("memregion_test's file invalidate", answer.decode(errors="replace")))
-
-
-def _cpus(requests: Iterable[RawRequest]) -> set[int]:
-    return {request.cpu for request in requests if request.cpu is not None}
-
-
-def _leaving_a_cpu(
-    requests: Sequence[RawRequest], allowed: Collection[int]
-) -> Iterator[Sequence[RawRequest]]:
-    """Cut into parts of which none is bound to all ``allowed`` CPUs, where there are several."""
-    start, used = 0, set[int]()
-    for end, request in enumerate(requests):
-        if used and len(allowed) > 1 and used | _cpus([request]) >= set(allowed):
-            yield requests[start:end]
-            start, used = end, set()
-        used |= _cpus([request])
-    yield requests[start:]
-
-
-def _joined(lines: Sequence[bytes], limit: int) -> Iterator[bytes]:
-    """Put lines together to writes of ``limit`` bytes at most, or of one line."""
-    write = b""
-    for line in lines:
-        if write and len(write) + len(line) > limit:
-            yield write
-            write = b""
-        write += line
-    if write:
-        yield write
-
-
-def _registers(answer: bytes, calls: int) -> list[list[int]]:
-    """x0 to x17 of each of ``calls`` calls, from an answer of the file ``smccc``."""
-    found = []
-    texts = list(blocks(answer.decode(errors="replace")))
-    if len(texts) != calls:
-        raise OperationFailed(
-            f"memregion_test answered {len(texts)} of {calls} raw SMCCC calls.",
-            "Module and pyctl may be of different versions; see `pyctl status`.",
-        )
-    for text in texts:
-        if match := _REGISTERS.fullmatch(text.strip()):
-            found.append([int(value, 16) for value in match.groups()])
-            continue
-        fields = Fields("memregion_test's file smccc", text)
-        if "errno" in fields:
-            why = os.strerror(fields.number("errno"))
-            raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
-        found.append([fields.number(f"x{number}") for number in range(18)])
-    return found
 
 
 def read_at(file: int, offset: int, size: int) -> bytes:

@@ -15,6 +15,7 @@ from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.target import debugfs
 from pyctl.target.answers import RawRequest
 from pyctl.target.debugfs import Debugfs
+from pyctl.target.raw import leaving_a_cpu
 
 
 def error_of(machine, action=lambda door: door.info()) -> PyctlError:
@@ -155,7 +156,7 @@ def test_raw_calls_fill_writes_up_to_what_the_module_takes(machine, monkeypatch)
 )
 def test_no_part_of_a_batch_is_bound_to_every_cpu(cpus, allowed, parts) -> None:
     requests = [RawRequest(n, cpu=cpu) for n, cpu in enumerate(cpus)]
-    made = list(debugfs._leaving_a_cpu(requests, allowed))
+    made = list(leaving_a_cpu(requests, allowed))
     assert [[one.cpu for one in part] for part in made] == parts
     assert [one for part in made for one in part] == requests
 
