@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyctl.cli.params import Session, json_option, pass_session
+from pyctl.cli.params import Session, json_option, pass_session, scratch_options
 from pyctl.errors import NotReady, OperationFailed
+from pyctl.numbers import size_text
 
 if TYPE_CHECKING:
     from pyctl.conformance.run import Finding, Report
+    from pyctl.target.aim import Aim
+    from pyctl.target.debugfs import Debugfs
 
 SHAPE: dict[str, Any] = {
     "complete": False,
@@ -22,6 +25,7 @@ SHAPE: dict[str, Any] = {
     "version": None,
     "date": None,
     "rules": [],
+    "target": None,
 }
 
 
@@ -37,16 +41,25 @@ SHAPE: dict[str, Any] = {
     metavar="FILE",
     help="Keep the results in this file, rule by rule as they come.",
 )
+@scratch_options
 @json_option(SHAPE)
 @pass_session
 @click.pass_context
-def conformance(ctx: click.Context, session: Session, risky: bool, ledger: Path | None) -> None:
+def conformance(
+    ctx: click.Context,
+    session: Session,
+    risky: bool,
+    ledger: Path | None,
+    scratch: int | None,
+    node: int | None,
+) -> None:
     """Check the firmware's cache call against its specification, rule by rule.
 
     A rule passes, fails, is observed (the specification leaves it open) or is not run,
-    with the reason. Only memory that `pyctl regions` marks safe is touched; the module
-    must have been loaded with `pyctl load --raw`. Exit status 1 if a required rule
-    failed, 3 if one could not be run; a recommended rule that fails is a warning.
+    with the reason. Only memory that `pyctl regions` marks safe is touched, or scratch
+    memory; the module must have been loaded with `pyctl load --raw`. Exit status 1 if a
+    required rule failed, 3 if one could not be run; a recommended rule that fails is a
+    warning.
 
     \b
     Examples:
@@ -55,18 +68,25 @@ def conformance(ctx: click.Context, session: Session, risky: bool, ledger: Path 
       pyctl conformance diff firmware-1.3.json firmware-1.4.json
     """
     if ctx.invoked_subcommand is None:
-        _run(session, risky, ledger)
+        from pyctl.conformance.access import target_of
+        from pyctl.target.aim import Wish
+        from pyctl.target.debugfs import Debugfs
+
+        debugfs = Debugfs(session.system)
+        with target_of(debugfs, Wish(scratch=scratch, node=node)) as target:
+            _run(session, debugfs, target, risky, ledger)
 
 
-def _run(session: Session, risky: bool, ledger: Path | None) -> None:
+def _run(
+    session: Session, debugfs: Debugfs, target: Aim | None, risky: bool, ledger: Path | None
+) -> None:
     from pyctl.conformance.access import ModuleAccess
     from pyctl.conformance.identity import identify
     from pyctl.conformance.ledger import write
     from pyctl.conformance.run import RULES, Report
-    from pyctl.target.debugfs import Debugfs
 
-    info = Debugfs(session.system).info()
-    report = Report(ModuleAccess(session.system, info), risky)
+    info = debugfs.info()
+    report = Report(ModuleAccess(debugfs, info, target), risky)
     session.answer.update(risky=risky, **identify(session.system, info))
     if risky:
         session.note("pyctl: With --risky there are also:")
@@ -74,7 +94,13 @@ def _run(session: Session, risky: bool, ledger: Path | None) -> None:
             if rule.risky:
                 session.note(f"       {rule.id}: {rule.risky}")
 
+    if target:
+        session.say(f"aims at {target} + {size_text(target.range.size)}")
+
     def keep() -> None:
+        if target:
+            found = {"addr": f"0x{target.range.addr:x}", "size": target.range.size}
+            session.answer["target"] = found | target.as_json()
         session.answer["firmware"]["attributes"] = report.attributes
         session.answer["complete"] = report.complete
         if ledger:

@@ -169,16 +169,20 @@ SIZE = Number("size")
 COUNT = Number("count", minimum=1)
 
 
+def scratch_options(command: F) -> F:
+    """Add ``--scratch`` and ``--node``, which ask for scratch memory to aim at."""
+    node = click.option(
+        "--node", type=Number("node"), help="Take scratch memory of this NUMA node."
+    )
+    size = click.option("--scratch", type=SIZE, help="Take so much scratch memory, and aim at it.")
+    return size(node(command))
+
+
 def aim_options(command: F) -> F:
-    """Add ``--addr``, ``--scratch`` and ``--node``, which say what a command aims at."""
-    for option in (
-        click.option("--node", type=Number("node"), help="Take scratch memory of this NUMA node."),
-        click.option("--scratch", type=SIZE, help="Take so much scratch memory, and aim at it."),
-        click.option(
-            "--addr",
-            type=ADDRESS,
-            help="Physical base address.  [default: the first safe range, else scratch memory]",
-        ),
-    ):
-        command = option(command)
-    return command
+    """Add ``--addr``, too: all that says what a command aims at."""
+    addr = click.option(
+        "--addr",
+        type=ADDRESS,
+        help="Physical base address.  [default: the first safe range, else scratch memory]",
+    )
+    return addr(scratch_options(command))

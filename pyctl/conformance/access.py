@@ -17,14 +17,16 @@ from pyctl.conformance.outcome import NotRun
 from pyctl.errors import NotReady, OperationFailed, TargetLost
 from pyctl.firmware.client import Stub
 from pyctl.ranges import Range
+from pyctl.target.aim import Aim, Wish, aim
 from pyctl.target.answers import Info, RawRequest, Record, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
 from pyctl.target.provider import calls_inside
-from pyctl.target.regions import regions
 from pyctl.target.system import System
 
 _OLD, _NEW = b"o", b"n"
+MAX_BYTES = 1 << 20
+"""Of the largest range that is cleaned and invalidated."""
 
 
 class Lines(Protocol):
@@ -113,20 +115,21 @@ def _if_possible() -> Iterator[None]:
 class ModuleAccess(Access):
     """Access through the files of memregion_test."""
 
-    def __init__(self, system: System, info: Info) -> None:
-        """NotReady where the module allows no raw calls."""
+    def __init__(self, debugfs: Debugfs, info: Info, target: Aim | None) -> None:
+        """NotReady where the module allows no raw calls; ``target`` None is none to be had."""
         if not info.raw_calls:
             raise NotReady(
                 "Conformance needs raw SMCCC calls, and memregion_test was loaded without them.",
                 "Run `pyctl unload`, then `pyctl load --raw`.",
             )
-        self._debugfs = Debugfs(system)
+        self._debugfs = debugfs
         self.conduit = info.conduit
         self.max_threads = info.max_threads
         self.pa_bits = info.pa_bits
         self._line_size = info.dcache_line_size
-        self.cpus = online_cpus(system)
-        self.target: Range | None = next((r.range for r in regions(system) if r.safe), None)
+        self.cpus = online_cpus(debugfs.system)
+        self._aim = target
+        self.target = target.range if target else None
 
     @cached_property
     def is_virtual(self) -> bool:
@@ -135,15 +138,15 @@ class ModuleAccess(Access):
     def calls(
         self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
     ) -> list[list[int]]:
-        with self._naming_stuck_calls():
+        with self._watching():
             return self._debugfs.raw_calls(requests, timeout_s, interval_s)
 
     def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
-        with self._naming_stuck_calls():
+        with self._watching():
             return self._debugfs.vectors_changed_by(requests, cpu, timeout_s)
 
     def invalidate(self, request: Request, timeout_s: float) -> Record:
-        with self._naming_stuck_calls():
+        with self._watching():
             record, ending = self._debugfs.invalidate(request, timeout_s)
         if ending.interrupted:
             raise KeyboardInterrupt
@@ -159,25 +162,49 @@ class ModuleAccess(Access):
         assert self.target is not None
         addr, line_size = self.target.addr, self._line_size
         size = ObservedLines.number * line_size
+        scratch = self._aim.scratch if self._aim else None
         if size > self.target.size:
             raise NotRun("The memory that is safe to target is too small.")
         if not self.is_virtual:
-            yield ObservedLines(AliasObserver(self._debugfs, line_size), addr)
+            yield ObservedLines(AliasObserver(self._debugfs, line_size, scratch), addr)
             return
-        with ModelObserver(self._debugfs, addr, size, line_size) as observer:
+        with ModelObserver(self._debugfs, addr, size, line_size, scratch) as observer:
             yield ObservedLines(observer, addr)
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 
     @contextlib.contextmanager
-    def _naming_stuck_calls(self) -> Iterator[None]:
-        """Add to a loss of the target which calls are stuck, where firmware can say that."""
+    def _watching(self) -> Iterator[None]:
+        """Look for damage beside the target after calls.
+
+        A loss of the machine is told with the calls that are stuck, where firmware can say that.
+        """
         try:
             yield
         except TargetLost as lost:
             lost.message = " ".join([lost.message, *calls_inside(self._debugfs)])
             raise
+        if damage := self._aim.damage() if self._aim else None:
+            raise damage
+
+
+@contextlib.contextmanager
+def target_of(debugfs: Debugfs, wish: Wish) -> Iterator[Aim | None]:
+    """Memory to aim at: the first range that is safe, whole, or scratch memory.
+
+    None where there is no scratch memory, either, unless that was asked for: most rules
+    need no memory.
+    """
+    with contextlib.ExitStack() as stack:
+        found: Aim | None = None
+        try:
+            target = aim(debugfs, wish, MAX_BYTES, spare=ModelObserver.SPARE_BYTES, whole=True)
+            found = stack.enter_context(target)
+        except NotReady:
+            if wish != Wish():
+                raise
+        yield found
 
 
 def online_cpus(system: System) -> list[int]:

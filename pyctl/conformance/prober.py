@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from pyctl.conformance.access import Access
+from pyctl.conformance.access import MAX_BYTES, Access
 from pyctl.conformance.outcome import Blocked, Call, NotRun
 from pyctl.ranges import Range
 from pyctl.smccc import (
@@ -38,8 +38,6 @@ ANSWER_S = 30.0
 """For what should take a few seconds at most; calls that are known to be slow come on top."""
 BACKOFF_S = (*(0.001 * 2**n for n in range(9)), *[0.5] * 8)
 """Waits between tries: short at first, and about five seconds in all."""
-MAX_BYTES = 1 << 20
-"""Of the largest range that is cleaned and invalidated."""
 WINDOW_S = 1.0
 """After this time without a call a limit per second has nothing left to count."""
 PATIENCE_S = 2.5

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from pyctl.conformance import prober
-from pyctl.conformance.access import ModuleAccess
+from pyctl.conformance.access import ModuleAccess, target_of
 from pyctl.conformance.outcome import FAIL, OBSERVED, PASS
 from pyctl.conformance.run import Report
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.settings import parse_setting
+from pyctl.target.aim import Wish
 from pyctl.target.answers import blocks
 from pyctl.target.debugfs import exchange
 from pyctl.target.vectors import changed_by_write
@@ -87,13 +88,14 @@ def command(configure, pyctl):
 
 
 @pytest.fixture
-def check(configure, system, debugfs):
+def check(configure, debugfs):
     """Set firmware up and go through all rules; gives what came of each."""
 
     def run(settings=(), faults="", risky=False):
         configure(settings, faults)
-        report = Report(DirectAccess(system, debugfs.info()), risky)
-        found = {finding.rule.id: finding.outcome for finding in report.run()}
+        with target_of(debugfs, Wish()) as target:
+            report = Report(DirectAccess(debugfs, debugfs.info(), target), risky)
+            found = {finding.rule.id: finding.outcome for finding in report.run()}
         assert report.complete
         return found
 
@@ -130,6 +132,23 @@ def test_good_firmware_passes_on_every_board(command, debugfs):
     assert ended.json["complete"] is True
     assert ended.json["firmware"]["conduit"] == debugfs.info().conduit
     assert results(ended, "pass") >= COMMON
+
+
+@pytest.mark.board(boot="uefi", conduit="smc")
+def test_a_board_without_a_range_for_it_leaves_no_required_rule_unrun(command, stub):
+    # Rules of what firmware states are for firmware that states it.
+    ended = command(("global=1", "latency_us=50000", "rate=200"))
+    failed = results(ended, "fail")
+    assert failed - TIMED == set()
+    assert ended.status == int(bool(failed)), ended.err
+    assert ended.json["target"]["kind"] == "scratch"
+    assert ended.json["target"]["guards"] == "intact"
+    rules = [rule for rule in ended.json["rules"] if rule["severity"] == "required"]
+    assert {rule["id"] for rule in rules if rule["result"] == "not run"} == set()
+    base = int(ended.json["target"]["addr"], 16)
+    aimed = {call.base - base for call in stub.log() if call.length}
+    assert aimed
+    assert all(0 <= offset < ended.json["target"]["size"] for offset in aimed)
 
 
 @pytest.mark.every_board

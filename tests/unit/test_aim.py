@@ -12,11 +12,14 @@ import pytest
 from pyctl.errors import NotReady, UsageError
 from pyctl.ranges import Range
 from pyctl.target import aim as aiming
+from pyctl.target import debugfs as door
 from pyctl.target.aim import Wish, aim
 from pyctl.target.answers import ScratchState
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.scratch import Scratch
+from tests.unit.fake_firmware import FakeFirmware
 from tests.unit.fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine, lines
+from tests.unit.test_cli_conformance import serve
 
 ADDR = 0x4480_0000
 
@@ -194,3 +197,52 @@ def test_what_the_command_line_reserves_for_tests_is_safe(pyctl, machine: Machin
         ("0x48200000", 0x1000, "memregion1"),
     ]
     assert "reserve_mem=" in found[0]["why"]
+
+
+@pytest.fixture
+def raw_module(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A module whose raw calls good firmware answers."""
+    fake = FakeFirmware(cpus=[0])
+    machine.set_info(raw_calls=1)
+    monkeypatch.setattr(
+        door, "exchange", lambda path, request: serve(fake, path.name, request.decode()).encode()
+    )
+    # Machine code of the target; tests/target has it run.
+    monkeypatch.setattr(Debugfs, "vectors_changed_by", lambda *_: [])
+    return machine
+
+
+def test_conformance_aims_at_scratch_where_no_range_is_safe(
+    pyctl, raw_module: Machine, giver: Giver
+) -> None:
+    answer = pyctl("conformance", "--json").json
+    found = (answer["target"]["kind"], answer["target"]["addr"], answer["target"]["size"])
+    assert found == ("region", hex(TARGET), TARGET_SIZE)
+    reserve_nothing(raw_module)
+    for words in ((), ("--scratch", "1M")):
+        ended = pyctl("conformance", *words, "--json")
+        assert (ended.status, ended.json["complete"]) == (0, True), ended.err
+        found = ended.json["target"]
+        assert (found["kind"], found["addr"], found["size"]) == ("scratch", hex(ADDR), 1 << 20)
+    assert f"aims at {ADDR:#x} (scratch memory of node 0) + 1M" in pyctl("conformance").out
+
+
+def test_conformance_names_damage_and_the_rule_that_met_it(
+    pyctl, raw_module: Machine, giver: Giver
+) -> None:
+    giver.damaged_at = ADDR - 64
+    ended = pyctl("conformance", "--scratch", "1M", "--json")
+    assert (ended.status, ended.json["ok"], ended.json["complete"]) == (1, False, False)
+    assert "DISC-1: Firmware wrote outside of what it was given" in ended.json["error"]
+
+
+def test_conformance_without_any_memory_blocks_rules_but_not_the_run(
+    pyctl, raw_module: Machine
+) -> None:
+    reserve_nothing(raw_module)
+    ended = pyctl("conformance", "--json")
+    assert (ended.status, ended.json["complete"], ended.json["target"]) == (3, True, None)
+    assert "could not be run" in ended.json["error"]
+    asked = pyctl("conformance", "--scratch", "1M", "--json")
+    assert (asked.status, asked.json["rules"]) == (3, [])
+    assert "has no file scratch" in asked.json["error"]

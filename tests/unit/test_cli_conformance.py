@@ -24,7 +24,7 @@ from pyctl.target.answers import RawRequest
 from tests.unit.fake_firmware import ATTRIBUTES, OPERATION, FakeFirmware
 from tests.unit.fake_machine import Machine
 
-KEYS = {"complete", "risky", "firmware", "kernel", "version", "date", "rules"}
+KEYS = {"complete", "risky", "firmware", "kernel", "version", "date", "rules", "target"}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def firmware(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     def make(**changes: Any) -> FakeFirmware:
         machine.set_info(raw_calls=1)
         fake = FakeFirmware(**changes)
-        monkeypatch.setattr(access, "ModuleAccess", lambda _host, _info: fake)
+        monkeypatch.setattr(access, "ModuleAccess", lambda _debugfs, _info, _target: fake)
         return fake
 
     return make
@@ -368,7 +368,8 @@ def test_cpus_online(machine: Machine, text: str | None, cpus: list[int]) -> Non
 
 def test_nothing_beside_the_safe_memory_is_stored_to(machine: Machine) -> None:
     machine.set_info(raw_calls=1)
-    made = access.ModuleAccess(machine.system, debugfs.Debugfs(machine.system).info())
+    door = debugfs.Debugfs(machine.system)
+    made = access.ModuleAccess(door, door.info(), None)
     made.target = Range(0x5F00_0000, 0x5F00_0040)
     with pytest.raises(NotRun, match="too small"), made.lines():
         pass
