@@ -34,6 +34,13 @@ class Kernel:
     packages: dict[str, str]
 
     @property
+    def config(self) -> Path | None:
+        """The configuration that Debian would put into /boot; None for a kernel of one's own."""
+        if self.headers is None:
+            return None
+        return self.headers / str(self.kdir).lstrip("/") / ".config"
+
+    @property
     def version(self) -> tuple[int, ...]:
         """Version and patch level, the first two numbers of the release."""
         return tuple(int(number) for number in re.findall(r"\d+", self.release)[:2])

@@ -170,6 +170,11 @@ def _own_root(run_dir: Path, kernel: Kernel, modules: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755 if name == "init" else 0o600 if "key" in name else 0o644)
+    for name in ("boot", "home", "var/lib", "var/log", "var/tmp"):
+        (top / name).mkdir(parents=True)
+    (top / "var/tmp").chmod(0o1777)
+    if kernel.config is not None:
+        shutil.copy(kernel.config, top / f"boot/config-{kernel.release}")
     for path in drivers:
         inside = top / "usr/lib/modules" / kernel.release / path.relative_to(modules)
         inside.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 
@@ -53,7 +54,8 @@ def listed(pyctl):
 
 
 LOOK = """
-id -u; hostname; ls -d /opt/pyctl /sys/kernel/debug/memregion_test /proc/device-tree 2>/dev/null
+id -u; hostname; stat -c %a /var/tmp; ls /boot
+ls -d /opt/pyctl /sys/kernel/debug/memregion_test /proc/device-tree 2>/dev/null
 python3 -c 'import pytest, click, psutil, pyudev; print("python")'
 echo x > /root/x; ip route get 1.1.1.1 2>&1 | tail -1
 """
@@ -62,7 +64,8 @@ echo x > /root/x; ip route get 1.1.1.1 2>&1 | tail -1
 def test_it_is_reached_by_its_key_listed_and_stopped(pyctl, serve, tmp_path):
     board = serve()
     done = board.ssh(LOOK)
-    assert done.stdout.split()[:3] == ["0", "board", "python"], done.stderr
+    assert done.stdout.split()[:3] == ["0", "board", "1777"], done.stderr
+    assert re.match(r"config-\S+\npython\n", done.stdout.partition("1777\n")[2])
     assert "unreachable" in done.stdout, "there is a way out"
     subprocess.run(["ssh-keygen", "-q", "-N", "", "-f", tmp_path / "other"], check=True)
     done = board.ssh(
