@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyctl.errors import UsageError
@@ -68,11 +70,12 @@ def test_the_refusal_names_the_fault(text: str, fault: str) -> None:
 
 
 @given(st.integers(min_value=0, max_value=1 << 60))
+@example(10496)
 def test_a_size_for_people_is_never_further_off_than_rounding(size: int) -> None:
     text = size_text(size)
     unit = SUFFIXES.get(text[-1], 1)
-    value = float(text.rstrip("KMGT"))
-    assert abs(value * unit - size) <= max(unit * 0.05, size * 1e-9)
+    value = Fraction(text.rstrip("KMGT"))
+    assert abs(value * unit - size) <= max(Fraction(unit, 20), size * Fraction(1, 10**9))
 
 
 def test_errnos_have_the_names_that_the_kernel_uses() -> None:
