@@ -45,11 +45,6 @@ class Kernel:
         """Version and patch level, the first two numbers of the release."""
         return tuple(int(number) for number in re.findall(r"\d+", self.release)[:2])
 
-    @property
-    def config(self) -> Path | None:
-        """The kernel's configuration, of a Debian kernel."""
-        return self.headers and self.headers / str(self.kdir).lstrip("/") / ".config"
-
 
 def parse_kernel_spec(spec: str | None) -> tuple[str, str]:
     """Split ``--kernel`` into (version prefix or "", flavour). Raises UsageError."""
