@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from pyctl.errors import TargetLost
@@ -36,6 +37,9 @@ def board():
     made: Any = Board(machine, contextlib.ExitStack())
     made.agent_pid = pid
     yield made
+    # A board takes its commands with it; a process leaves them behind.
+    for process in psutil.Process(pid).children(recursive=True):
+        process.kill()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     ours.close()
