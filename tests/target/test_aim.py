@@ -3,6 +3,7 @@
 
 import pytest
 
+from pyctl.coherency.run import target_of
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.target.aim import Wish, aim
@@ -25,6 +26,22 @@ def test_scratch_is_invalidated(pyctl, provider, stub, system, via):
     if via != "va":
         [call] = stub.log()
         assert (call.base, call.length) == (addr, 64 << 10)
+
+
+@pytest.mark.board(append="reserve_mem=1M:1M:memregion reserve_mem=64K:64K:memregion1")
+def test_what_was_reserved_by_name_is_safe_to_target(pyctl, provider, system, debugfs):
+    named = {found.name: found for found in debugfs.reserved()}
+    if not named:
+        pytest.skip("needs reserve_mem=1M:1M:memregion on the kernel's command line")
+    known = {region.name: region for region in regions(system) if region.name in named}
+    for name, found in named.items():
+        assert (known[name].range.addr, known[name].range.size) == (found.addr, found.size)
+        assert known[name].safe
+        ended = pyctl("invalidate", "--addr", found.addr, "--size", found.size, "--json")
+        assert (ended.status, ended.json["ok"]) == (0, True)
+    # Its bytes are System RAM's, to which the module gives no access.
+    with target_of(debugfs, Wish(size=4096)) as target:
+        assert target.name not in named
 
 
 def test_scratch_is_gone_with_the_command(pyctl, provider, debugfs):
