@@ -38,9 +38,9 @@ class Board:
     def install(self, archive):
         """Unpack the project; gives None, or why that is not possible."""
         try:
-            self.top = tempfile.mkdtemp(prefix="pyctl-", dir="/var/tmp")
+            self.top = tempfile.mkdtemp(prefix="pyctl-")
         except OSError as error:
-            return f"/var/tmp: {error.strerror}"
+            return f"no temporary directory: {error.strerror or error}"
         done = subprocess.run(["tar", "-x", "-C", self.top], input=archive, capture_output=True)
         return done.stderr.decode(errors="replace") if done.returncode else None
 

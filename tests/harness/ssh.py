@@ -130,7 +130,7 @@ class SshTarget:
             self.drop()
             raise NotReady(
                 f"{self} does not take the project: {last_line(why)}.",
-                "Is its disk full? The project goes to /var/tmp, some 5 MB.",
+                "Is its disk full? The project goes to a temporary directory, some 5 MB.",
             )
         if why := self.ask("build", wait_s=900):
             self.send_modules(release, why)
