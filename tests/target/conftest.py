@@ -25,6 +25,7 @@ from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import Debugfs, exchange
 from pyctl.target.kmod import insert, remove
 from pyctl.target.modinfo import find_file
+from pyctl.target.scratch import scratch
 from pyctl.target.system import System
 from tests.target.runner import Pyctl
 
@@ -33,6 +34,8 @@ from tests.target.runner import Pyctl
 EXPECTED_TAINT = 1 << 12 | 1 << 13
 # How a skip begins that no board of this kind can help: nothing is missing here.
 OTHER_KIND = "for another kind of target:"
+# What a test is given where no range is safe; any kernel has as much in one piece.
+SCRATCH_BYTES = 2 << 20
 # Kernel log priorities up to "error"; and what is wrong at any priority.
 ERROR_PRIORITY = 3
 ALARMS = re.compile(r"BUG|WARNING:|Call trace|Oops|stack-out|KASAN|lockdep|rcu: INFO|hung task")
@@ -197,11 +200,21 @@ def safe_range():
 
 
 @pytest.fixture
-def target_range(on_target):
-    """A range that is safe to target."""
+def reserved_range(on_target):
+    """A safe range that is nobody's memory, as only boards have it that were made for tests."""
     if (found := safe_range()) is None:
-        pytest.skip("no physical range of this machine is safe to target")
+        pytest.skip(f"{OTHER_KIND} one with a range that is reserved for tests")
     return found
+
+
+@pytest.fixture
+def target_range(on_target, request):
+    """A range to aim at: one that is safe, else scratch memory, which every machine has."""
+    if found := safe_range():
+        yield found
+        return
+    with scratch(request.getfixturevalue("debugfs"), SCRATCH_BYTES) as memory:
+        yield memory.range
 
 
 class Provider:

@@ -461,7 +461,7 @@ def test_an_open_file_holds_its_module(system, provider, pyctl):
     assert pyctl("load", "--raw").status == 0
 
 
-def test_both_modules_can_be_loaded_again_and_again(system, provider, stub, target_range):
+def test_both_modules_can_be_loaded_again_and_again(system, provider, stub, reserved_range):
     files = [find_file(system, name).path for name in ("memregion_test", "smccc_cache")]
     for _ in range(15):
         provider.unload()
@@ -470,7 +470,7 @@ def test_both_modules_can_be_loaded_again_and_again(system, provider, stub, targ
         assert not PROVIDER.exists()
         insert(files[0], "raw_calls=1")
         insert(files[1])
-        assert provider.call(target_range.addr, 4096).completed == 1
+        assert provider.call(reserved_range.addr, 4096).completed == 1
         assert provider.debugfs.provider_counters().calls == 1
     assert stub.get("clean_inv_calls") == 15
 
@@ -478,23 +478,23 @@ def test_both_modules_can_be_loaded_again_and_again(system, provider, stub, targ
 # -- bytes of physical memory ----
 
 
-def test_both_mappings_show_the_same_memory(provider, target_range):
+def test_both_mappings_show_the_same_memory(provider, reserved_range):
     """True on this board, whose caches are coherent with everything (or modelled elsewhere)."""
     with File(TEST / "memory_cached") as cached, File(TEST / "memory_noncached") as noncached:
         for number, (writer, reader) in enumerate(
             [(cached, cached), (noncached, noncached), (cached, cached)]
         ):
             data = bytes((number + n) % 251 for n in range(5000))
-            address = target_range.addr + 4093
+            address = reserved_range.addr + 4093
             assert os.pwrite(writer.fd, data, address) == len(data)
             assert os.pread(reader.fd, len(data), address) == data
-        assert len(os.pread(cached.fd, 1 << 20, target_range.addr)) == 65536
-        assert os.pread(cached.fd, 0, target_range.addr) == b""
-        os.lseek(cached.fd, target_range.addr, os.SEEK_SET)
+        assert len(os.pread(cached.fd, 1 << 20, reserved_range.addr)) == 65536
+        assert os.pread(cached.fd, 0, reserved_range.addr) == b""
+        os.lseek(cached.fd, reserved_range.addr, os.SEEK_SET)
         assert os.read(cached.fd, 4) + os.read(cached.fd, 4) == os.pread(
-            noncached.fd, 8, target_range.addr
+            noncached.fd, 8, reserved_range.addr
         )
-        assert os.lseek(cached.fd, 0, os.SEEK_CUR) == target_range.addr + 8
+        assert os.lseek(cached.fd, 0, os.SEEK_CUR) == reserved_range.addr + 8
 
 
 def iomem(name):
@@ -515,13 +515,13 @@ def reservation(address):
     raise AssertionError(f"nothing is reserved at {address:#x}")
 
 
-def test_memory_of_others_is_refused(provider, target_range):
+def test_memory_of_others_is_refused(provider, reserved_range):
     refused = {
         iomem("Kernel code"): errno.EPERM,
         iomem("System RAM"): errno.EPERM,
         # No RAM begins or ends within what is asked for.
-        target_range.end - 4: errno.ENXIO,
-        reservation(target_range.addr) - 4: errno.EPERM,
+        reserved_range.end - 4: errno.ENXIO,
+        reservation(reserved_range.addr) - 4: errno.EPERM,
         0: errno.ENXIO,
         iomem("pl011"): errno.ENXIO,
         iomem("PCI ECAM"): errno.ENXIO,
@@ -542,5 +542,5 @@ def test_memory_of_others_is_refused(provider, target_range):
                 os.lseek(file.fd, 0, os.SEEK_END)
             libc = ctypes.CDLL(None, use_errno=True)
             libc.pwrite.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64]
-            assert libc.pwrite(file.fd, 8, 64, target_range.addr) == -1
+            assert libc.pwrite(file.fd, 8, 64, reserved_range.addr) == -1
             assert ctypes.get_errno() == errno.EFAULT

@@ -21,6 +21,7 @@ from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import exchange
 from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
+from tests.target.conftest import safe_range
 from tests.target.runner import Running, umount
 from tests.target.statuses import Status
 from tests.target.task_work import Poll
@@ -37,9 +38,16 @@ KEYS = {
 
 
 @pytest.fixture
-def target(provider, target_range):
-    """The words of a command line for the target range; the provider is there."""
-    return ("invalidate", "--addr", hex(target_range.addr), "--size", hex(SIZE))
+def target(provider):
+    """The words of a command line that aims at a safe range, or at scratch memory.
+
+    The provider is there.
+    """
+    aimed = safe_range()
+    return (
+        *("invalidate", "--size", hex(SIZE)),
+        *(("--addr", hex(aimed.addr)) if aimed else ()),
+    )
 
 
 def nothing_was_sent(stub):
@@ -191,13 +199,13 @@ def test_by_va_registers_are_not_taken_for_memory(pyctl, provider, stub):
 
 
 @pytest.mark.parametrize("via", WAYS)
-def test_no_byte_changes(provider, target_range, via):
+def test_no_byte_changes(provider, reserved_range, via):
     """Clean and invalidate keeps what was written, in the range and around it."""
     data = bytes(n * 7 % 251 for n in range(0x3000))
     handle = os.open(CACHED, os.O_RDWR)
-    os.pwrite(handle, data, target_range.addr)
-    assert provider.call(target_range.addr + 0x1001, 0xFFD, via=via).completed == 1
-    assert os.pread(handle, len(data), target_range.addr) == data
+    os.pwrite(handle, data, reserved_range.addr)
+    assert provider.call(reserved_range.addr + 0x1001, 0xFFD, via=via).completed == 1
+    assert os.pread(handle, len(data), reserved_range.addr) == data
     os.close(handle)
 
 
@@ -439,12 +447,11 @@ def test_killing_pyctl_ends_its_request(pyctl, stub, target, wait_until):
 
 
 @pytest.mark.pristine_board
-def test_firmware_that_never_returns_is_4(pyctl, debugfs, stub, target_range, two_cpus):
+def test_firmware_that_never_returns_is_4(pyctl, debugfs, stub, target, two_cpus):
     """The CPU is lost to the kernel; the others, and pyctl, go on."""
     stub.set(parse_setting("duration_us=600000000"))
     running = pyctl.start(
-        *("invalidate", "--addr", hex(target_range.addr), "--size", "4K", "--via", "smccc"),
-        *("--timeout", "0.5", "--json"),
+        *(*target, "--via", "smccc", "--timeout", "0.5", "--json"),
     )
     # The last CPU's timers will stop, and with them whoever sleeps there.
     os.sched_setaffinity(0, {0})
