@@ -23,6 +23,7 @@ from execnet.gateway_bootstrap import HostNotFound
 from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost
 from tests.harness import control
 from tests.harness.reports import parsed
+from tests.harness.virtual import planted
 
 TOP = Path(__file__).resolve().parents[2]
 NEEDED_PYTHON = (3, 11)
@@ -92,7 +93,9 @@ class SshTarget:
         """Run a test; return its reports and what it printed."""
         if self.channel is None:
             self.connect()
-        how, lines, printed = self.ask("test", nodeid, {}, timeout_s, wait_s=timeout_s + MARGIN_S)
+        how, lines, printed = self.ask(
+            "test", nodeid, planted(), timeout_s, wait_s=timeout_s + MARGIN_S
+        )
         if how == "stuck":
             self.drop()
             raise TargetLost(
