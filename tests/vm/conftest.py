@@ -102,7 +102,7 @@ def private_cache(pyctl, tmp_path_factory):
         subprocess.run(["cp", "-al", shared / kind, own], check=True)
     for entry in snapshots:
         (own / entry.kind).mkdir()
-        subprocess.run(["cp", "-a", "--sparse=always", entry.path, own / entry.kind], check=True)
+        subprocess.run(["cp", "-al", entry.path, own / entry.kind], check=True)
     pyctl.env["PYCTL_CACHE"] = str(own)
     yield own
     subprocess.run(["rm", "-rf", own], check=True)

@@ -40,7 +40,7 @@ def test_a_command_that_takes_too_long_is_exit_4(pyctl):
 def test_firmware_that_does_not_return_is_exit_4_within_the_timeout(pyctl):
     done = pyctl.on_board(
         *("pyctl", "invalidate", "--addr", "0x5f000000", "--size", "4K"),
-        options=("--cpus", "1", "--timeout", "10", "--firmware", "duration_us=600000000"),
+        options=("--cpus", "1", "--timeout", "4", "--firmware", "duration_us=600000000"),
     )
     assert done.returncode == 4
 
@@ -85,7 +85,8 @@ def test_sigkill_at_ten_random_moments_leaves_no_qemu(pyctl):
     for _ in range(10):
         process = pyctl.start("vm", "run", "--", "sleep", "1000", stderr=subprocess.DEVNULL)
         with process:
-            time.sleep(random.uniform(0.05, 2.5))
+            # Most of them while the board starts.
+            time.sleep(random.uniform(0.05, 1.2))
             process.kill()
         deadline = time.monotonic() + 5
         while (left := pyctl.left_behind()) and time.monotonic() < deadline:
@@ -96,7 +97,7 @@ def test_sigkill_at_ten_random_moments_leaves_no_qemu(pyctl):
 def test_sigkill_while_a_snapshot_is_made_leaves_nothing_that_is_trusted(pyctl, private_cache):
     for kind in ("base", "ready"):
         shutil.rmtree(private_cache / kind)
-    for seconds in (2, 6, random.uniform(1, 9)):
+    for seconds in (1.5, 4, random.uniform(1, 6)):
         process = pyctl.start("vm", "run", "--", "sleep", "1000", stderr=subprocess.DEVNULL)
         with process:
             time.sleep(seconds)

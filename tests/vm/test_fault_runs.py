@@ -11,7 +11,7 @@ INVALIDATE = ("pyctl", "invalidate", "--addr", "0x5f000000", "--size", "64K")
 
 def test_only_cpu_that_hangs_is_named_by_the_console(pyctl):
     done = pyctl.on_board(
-        *INVALIDATE, options=("--cpus", "1", "--timeout", "15", "--firmware", "fault=hang")
+        *INVALIDATE, options=("--cpus", "1", "--timeout", "6", "--firmware", "fault=hang")
     )
     assert done.returncode == 4
     assert "CPU 0x0 will not return from call 0xc0000005 (x1 0x5f000000, x2 0x10000)" in done.stderr

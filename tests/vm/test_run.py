@@ -98,13 +98,12 @@ def test_conduit_and_cpus_are_as_asked_for(pyctl, conduit, cpus):
 
 
 @pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
-def test_other_cpu_models_boot(pyctl, cpu):
-    done = pyctl.on_board("pyctl", "attributes", options=("--cpu", cpu, "--cold"))
+def test_other_cpu_models_boot_and_memory_is_as_asked_for(pyctl, cpu):
+    done = pyctl.on_board(
+        *("sh", "-c", "cat /proc/meminfo; exec pyctl attributes"),
+        options=("--cpu", cpu, "--memory", "700", "--cold"),
+    )
     assert done.returncode == 0, done.stderr
-
-
-def test_memory_is_as_asked_for(pyctl):
-    done = pyctl.on_board("cat", "/proc/meminfo", options=("--memory", "700", "--cold"))
     total_kib = int(done.stdout.split()[1])
     assert 560 * 1024 < total_kib < 700 * 1024
 
