@@ -39,7 +39,7 @@ def test_bad_script_is_2_and_no_board_is_started(pyctl, script):
 @pytest.mark.parametrize("conduit", ["hvc", "smc"])
 def test_coherency_is_clean_on_good_firmware(pyctl, conduit):
     options = ("--conduit", conduit, "--cpus", "4")
-    done = pyctl.on_board("pyctl", "coherency", "--size", "64K", "--json", options=options)
+    done = pyctl.on_board("pyctl", "coherency", "--size", "16K", "--json", options=options)
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["ok"], answer["first_bad"]) == (0, True, None)
     assert answer["lines"]["good"] > 0
