@@ -41,6 +41,8 @@ class Board:
             self.top = tempfile.mkdtemp(prefix="pyctl-")
         except OSError as error:
             return f"no temporary directory: {error.strerror or error}"
+        # Tests become other users, too, and go on importing.
+        os.chmod(self.top, 0o755)
         done = subprocess.run(["tar", "-x", "-C", self.top], input=archive, capture_output=True)
         return done.stderr.decode(errors="replace") if done.returncode else None
 

@@ -217,6 +217,13 @@ def target_range(on_target, request):
         yield memory.range
 
 
+@pytest.fixture
+def aimed(on_target):
+    """The option that names a safe range; none where a command then takes scratch memory."""
+    found = safe_range()
+    return ("--addr", hex(found.addr)) if found else ()
+
+
 class Provider:
     """Our provider, loaded and unloaded at will, with firmware as it shall find it."""
 

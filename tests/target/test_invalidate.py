@@ -21,7 +21,6 @@ from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import exchange
 from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
-from tests.target.conftest import safe_range
 from tests.target.runner import Running, umount
 from tests.target.statuses import Status
 from tests.target.task_work import Poll
@@ -38,16 +37,9 @@ KEYS = {
 
 
 @pytest.fixture
-def target(provider):
-    """The words of a command line that aims at a safe range, or at scratch memory.
-
-    The provider is there.
-    """
-    aimed = safe_range()
-    return (
-        *("invalidate", "--size", hex(SIZE)),
-        *(("--addr", hex(aimed.addr)) if aimed else ()),
-    )
+def target(provider, aimed):
+    """The words of a command line for a range to aim at; the provider is there."""
+    return ("invalidate", *aimed, "--size", hex(SIZE))
 
 
 def nothing_was_sent(stub):
