@@ -52,7 +52,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--require-target",
         action="store_true",
-        help="fail, instead of skip, where a target cannot be had",
+        help="fail, instead of skip, where a target cannot be had or lacks something",
     )
     group.addoption(
         "--full",
@@ -198,10 +198,20 @@ def pytest_runtest_protocol(item, nextitem):
     return True
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """The same demand on this machine, where it is the target."""
+    from tests.harness.reports import demand
+
+    outcome = yield
+    if item.config.getoption("require_target") and is_target_test(item.path):
+        demand(outcome.get_result())
+
+
 def remote_reports(item):
     """Run a test on its target; give its reports, or one that says why there are none."""
     from pyctl.errors import NotReady, PyctlError
-    from tests.harness.reports import complete
+    from tests.harness.reports import complete, demand
 
     config = item.config
     mark = item.get_closest_marker("duration")
@@ -224,6 +234,8 @@ def remote_reports(item):
     for data in sent:
         report = config.hook.pytest_report_from_serializable(config=config, data=data)
         report.nodeid, report.location = item.nodeid, item.location
+        if config.getoption("require_target"):
+            demand(report)
         reports.append(report)
     if any(report.failed for report in reports):
         reports[-1].sections.append(("printed on the target", printed))

@@ -5,6 +5,12 @@ import json
 
 from pyctl.errors import OperationFailed, TargetLost
 
+# How the reason of a skip begins: something is missing that a complete target has, and
+# that --require-target wants; or the test asks for a target of another kind, and nothing
+# is missing.
+MISSING = "missing on the target:"
+OTHER_KIND = "for another kind of target:"
+
 
 def pytest_arguments(nodeid):
     """The command that runs one test on a target."""
@@ -36,6 +42,13 @@ def parsed(lines):
         if isinstance(report.get("longrepr"), list):
             report["longrepr"] = tuple(report["longrepr"])
     return reports
+
+
+def demand(report):
+    """Make a failure of a skip for which something is missing on the target."""
+    if report.skipped and MISSING in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"--require-target: {report.longrepr[2]}"
 
 
 def complete(reports, printed):

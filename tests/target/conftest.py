@@ -27,13 +27,12 @@ from pyctl.target.kmod import insert, remove
 from pyctl.target.modinfo import find_file
 from pyctl.target.scratch import scratch
 from pyctl.target.system import System
+from tests.harness.reports import MISSING, OTHER_KIND
 from tests.target.runner import Pyctl
 
 # Out-of-tree and unsigned modules taint the kernel by being what they are
 # (Documentation/admin-guide/tainted-kernels.rst).
 EXPECTED_TAINT = 1 << 12 | 1 << 13
-# How a skip begins that no board of this kind can help: nothing is missing here.
-OTHER_KIND = "for another kind of target:"
 # What a test is given where no range is safe; any kernel has as much in one piece.
 SCRATCH_BYTES = 2 << 20
 # Kernel log priorities up to "error"; and what is wrong at any priority.
@@ -75,9 +74,9 @@ def taint():
 def on_target():
     """Target tests make sense on an arm64 machine as root only."""
     if platform.machine() != "aarch64":
-        pytest.skip("needs an arm64 machine; this is " + platform.machine())
+        pytest.skip(f"{MISSING} an arm64 machine; this is {platform.machine()}")
     if os.geteuid() != 0:
-        pytest.skip("needs root")
+        pytest.skip(f"{MISSING} root")
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +167,7 @@ def debugfs(system):
     try:
         door.info()
     except NotReady as error:
-        pytest.skip(error.message)
+        pytest.skip(f"{MISSING} {error.message}")
     return door
 
 
@@ -182,10 +181,12 @@ def disposable():
 def stub(debugfs, disposable):
     """The virtual board's firmware, as configured at boot."""
     firmware = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
+    if not debugfs.info().raw_calls:
+        pytest.skip(f"{MISSING} raw SMCCC calls (`pyctl load --raw`)")
     try:
         firmware.identify()
     except NotReady as error:
-        pytest.skip(error.message)
+        pytest.skip(f"{OTHER_KIND} {error.message}")
     # Loading the modules has left its records on a pristine board, too.
     firmware.reset()
     yield firmware
@@ -282,9 +283,9 @@ class Provider:
 def provider(system, debugfs, stub, disposable):
     """Our provider on plain firmware; whatever the test does, it is there afterwards."""
     if not debugfs.info().framework:
-        pytest.skip("this kernel has no cpu_cache_invalidate_memregion() (Linux 6.19)")
+        pytest.skip(f"{MISSING} cpu_cache_invalidate_memregion() (Linux 6.19)")
     if find_file(system, "smccc_cache") is None:
-        pytest.skip("smccc_cache.ko was not built")
+        pytest.skip(f"{MISSING} a smccc_cache.ko for this kernel")
     ours = Provider(system, debugfs, stub)
     # Where defects are planted in firmware it has to be asked again.
     if "PYCTL_FIRMWARE" in os.environ or not ours.is_fresh():
@@ -318,7 +319,7 @@ def two_cpus(on_target):
     """For tests that keep or single out one CPU, while another goes on."""
     # Not those that this process may use: other fixtures keep it to one.
     if os.cpu_count() < 2:
-        pytest.skip("needs two CPUs")
+        pytest.skip(f"{OTHER_KIND} one with two CPUs")
 
 
 @pytest.fixture

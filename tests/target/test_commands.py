@@ -11,7 +11,7 @@ from pyctl.cli.main import COMMANDS
 from pyctl.firmware.settings import parse_setting
 from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
-from tests.target.conftest import OTHER_KIND
+from tests.harness.reports import OTHER_KIND
 
 MODULES = ("memregion_test", "smccc_cache")
 CHECKS = [

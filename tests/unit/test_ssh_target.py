@@ -15,7 +15,7 @@ import pytest
 
 from pyctl.errors import NotReady, TargetLost
 from tests.harness.control import Pytest
-from tests.harness.reports import parsed
+from tests.harness.reports import MISSING, OTHER_KIND, demand, parsed
 from tests.harness.ssh import Destination, SshTarget
 
 TOP = Path(__file__).resolve().parents[2]
@@ -233,3 +233,22 @@ def test_a_test_at_work_ends_when_nobody_listens(over_there: Pytest, tmp_path: P
     over_there.process.stdin.close()
     assert over_there.process.wait(20) is not None
     assert psutil.wait_procs([child], 10)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("why", "outcome"),
+    [
+        (f"Skipped: {MISSING} root", "failed"),
+        (f"Skipped: {OTHER_KIND} one with two CPUs", "skipped"),
+        ("Skipped: of the test's own", "skipped"),
+    ],
+)
+def test_a_skip_for_what_is_missing_fails_where_a_target_is_required(
+    why: str, outcome: str
+) -> None:
+    report = pytest.TestReport(
+        "a", ("a", 1, "a"), {}, "skipped", ("file", 1, why), "setup", duration=0
+    )
+    demand(report)
+    assert report.outcome == outcome
+    assert (MISSING in str(report.longrepr)) == (outcome == "failed")
