@@ -3,8 +3,9 @@
 
 It has UEFI, ACPI, Debian's packages and sshd, and the stub below. With good firmware
 nothing is accused, and nothing is skipped but what asks for another kind of board; with a
-defect planted in firmware the same tests fail. By default that is shown with a fixed part
-of the suite, with ``--full`` with all of it and with ten defects.
+defect planted in firmware the same tests fail. By default that is shown with four CPUs and
+a fixed part of the suite, with ``--full`` also with one CPU, with all of it and with ten
+defects.
 """
 
 import json
@@ -35,7 +36,13 @@ DEFECTS = (
 )
 
 
-@pytest.fixture(scope="module", params=[1, 4], ids=["1cpu", "4cpu"])
+def pytest_generate_tests(metafunc):
+    cpus = [1, 4] if metafunc.config.getoption("full") else [4]
+    ids = [f"{number}cpu" for number in cpus]
+    metafunc.parametrize("ssh_config", cpus, ids=ids, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def ssh_config(request):
     """How a board is reached that listens meanwhile."""
     runner = Runner()
