@@ -65,6 +65,12 @@ def pytest_addoption(parser):
         help="tests for every board: on each of these, comma-separated, as in test ids; "
         "tests that ask for no board get the first",
     )
+    group.addoption(
+        "--modules",
+        type=Path,
+        metavar="DIR",
+        help="test these built modules on virtual boards, and not the project's own",
+    )
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
 
 
@@ -174,7 +180,7 @@ def the_target(config):
 
         if where == "vm":
             only = (config.getoption("boards") or "").split(",")[0]
-            config.stash[BOARD] = VmTarget(say, EVERY_BOARD.get(only))
+            config.stash[BOARD] = VmTarget(say, EVERY_BOARD.get(only), config.getoption("modules"))
         else:
             config.stash[BOARD] = SshTarget(
                 Destination(where.removeprefix("ssh:"), config.getoption("ssh_config")),

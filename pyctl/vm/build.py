@@ -99,9 +99,9 @@ class Builder:
             for name in ("stub.elf", "stub.bin"):
                 shutil.copy(top / "build" / name, work)
 
-    def modules(self, kernel: Kernel) -> Entry:
-        """The entry that holds the kernel modules for a kernel."""
-        tree = module_source()
+    def modules(self, kernel: Kernel, source: Tree | None = None) -> Entry:
+        """The entry that holds the kernel modules for a kernel, made of our source or another."""
+        tree = source or module_source()
         return self.cache.get(
             "modules",
             digest(tree.key(), kernel.key, self.roots.toolchain_key()),

@@ -102,7 +102,7 @@ class BoardFactory:
     def _boot_ready(self, plan: BoardPlan) -> Board:
         board = self._boot(plan, with_project=True)
         try:
-            self._load(board, plan)
+            self.load(board, plan.spec)
         except BaseException:
             board.close()
             raise
@@ -154,9 +154,9 @@ class BoardFactory:
             raise
         return board
 
-    def _load(self, board: Board, plan: BoardPlan) -> None:
-        """Load the modules, as far as kernel and firmware allow."""
-        if not plan.spec.load:
+    def load(self, board: Board, spec: Spec) -> None:
+        """Load the modules that are there, as far as kernel and firmware allow."""
+        if not spec.load:
             return
         with self.timed("load modules"):
             # What keeps a module from loading is the command's to find out and say.
@@ -200,7 +200,7 @@ class BoardFactory:
                     board.put_files(plan.project.path / "project.cpio")
                 with self.timed("import project"):
                     board.preload(READY_MODULES)
-                self._load(board, plan)
+                self.load(board, plan.spec)
                 if plan.spec.tests:
                     with self.timed("collect tests"):
                         board.preload((), host="tests.harness.warm")

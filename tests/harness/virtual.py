@@ -2,6 +2,7 @@
 """Runs target tests on virtual boards."""
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,14 +69,43 @@ class Shared:
 class VmTarget:
     """Runs each test on a virtual board."""
 
-    def __init__(self, say, usual=None):
-        """``usual`` is the board, as in EVERY_BOARD, of tests that ask for none."""
+    def __init__(self, say, usual=None, modules=None):
+        """``usual`` is the board, as in EVERY_BOARD, of tests that ask for none.
+
+        ``modules`` is a directory of built modules that take the place of the project's own.
+        """
         from pyctl.cache import Cache
         from pyctl.vm.factory import BoardFactory
 
         self.usual = usual or {}
         self.factory = BoardFactory(Cache(say=say))
+        self.modules = modules
         self.shared = None
+
+    def boot(self, spec, cold):
+        """A pristine board with the modules that are to be tested."""
+        guest = self.factory.boot(spec, cold)
+        if self.modules is None:
+            return guest
+        try:
+            self.exchange_modules(guest, spec)
+        except BaseException:
+            guest.close()
+            raise
+        return guest
+
+    def exchange_modules(self, guest, spec):
+        """Put other modules in the place of those that came with the board."""
+        from pyctl.vm.build import GUEST_TOP
+        from pyctl.vm.roots import make_cpio
+
+        with self.factory.cache.scratch("modules") as scratch:
+            shutil.copytree(self.modules, scratch / "root" / GUEST_TOP / "modules")
+            make_cpio(scratch / "root", scratch / "modules.cpio")
+            guest.put_files(scratch / "modules.cpio")
+        if spec.load:
+            guest.output(("pyctl", "unload"))
+            self.factory.load(guest, spec)
 
     def spec(self, item, board):
         """The board that a test asks for by its markers and its place in the matrix."""
@@ -100,7 +130,7 @@ class VmTarget:
             return self.run_on_pristine(spec, cold, nodeid, timeout_s)
         if self.shared is None or self.shared.spec != spec:
             self.close()
-            self.shared = Shared(spec, self.factory.boot(spec, cold))
+            self.shared = Shared(spec, self.boot(spec, cold))
         guest, before = self.shared.guest, list(self.shared.tests)
         self.shared.tests.append(nodeid)
         try:
@@ -129,7 +159,7 @@ class VmTarget:
 
     def run_on_pristine(self, spec, cold, nodeid, timeout_s):
         """Run a test on a board of its own."""
-        with self.factory.boot(spec, cold) as guest:
+        with self.boot(spec, cold) as guest:
             return self.run_on(guest, nodeid, timeout_s, PRISTINE)
 
     def run_on(self, guest, nodeid, timeout_s, env=None):

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pyctl.errors import NotReady
 from pyctl.firmware.faults import parse_faults
-from pyctl.vm.process import run
+from pyctl.kbuild import module_source
 from tests.harness.virtual import NOT_ISOLATED
 
 TOP = Path(__file__).resolve().parents[2]
@@ -52,7 +53,6 @@ def mutants() -> Iterator[Any]:
         ("1 failed", 1, None, True),
         ("INTERNALERROR", 3, None, True),
         ("FAILED tests/a.py::b\n!!! KeyboardInterrupt !!!", 2, "tests/a.py::b", True),
-        ("ERROR tests/a.py::b - Could not build the modules", 1, "tests/a.py::b", True),
         (f"{NOT_ISOLATED}: why\nERROR tests/a.py::b", 1, "tests/a.py::b", True),
     ],
 )
@@ -69,7 +69,7 @@ def test_only_a_run_in_which_tests_ran_says_something(
     python.write_text(f"#!/bin/sh\ncat << END\n{printed}\nEND\nexit {status}\n")
     python.chmod(0o755)
     monkeypatch.setattr(mutants, "PYTHON", python)
-    run = mutants.suite("a run", tmp_path, "@hvc-1cpu", "")
+    run = mutants.suite("a run", "@hvc-1cpu", "")
     assert (run.failed, bool(run.broken)) == (failed, is_broken)
     assert run.missed == (failed is None and not is_broken)
 
@@ -82,16 +82,14 @@ def test_a_run_without_end_says_nothing(
     python.chmod(0o755)
     monkeypatch.setattr(mutants, "PYTHON", python)
     monkeypatch.setattr(mutants, "RUN_TIMEOUT_S", 0.2)
-    assert mutants.suite("a run", tmp_path, "@hvc-1cpu", "").broken == "the run did not end"
+    assert mutants.suite("a run", "@hvc-1cpu", "").broken == "the run did not end"
 
 
 def looks(mutants: Any, monkeypatch: pytest.MonkeyPatch, answers: list[str | None]) -> list[Any]:
     """Let each look at a defect find the next of these; give what was looked at."""
     seen: list[Any] = []
 
-    def suite(
-        name: str, top: Path, board: str, settings: str, *options: str, tests: tuple[str, ...]
-    ) -> Any:
+    def suite(name: str, board: str, settings: str, *options: str, tests: tuple[str, ...]) -> Any:
         found = answers[len(seen)]
         seen.append((options[2], tests))
         if found == BROKEN:
@@ -106,7 +104,7 @@ def test_a_defect_that_can_be_seen_is_caught_by_one_look(
     mutants: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = looks(mutants, monkeypatch, ["a"])
-    assert mutants.catch("a defect", TOP, "", ()).failed == "a"
+    assert mutants.catch("a defect", "", likely=()).failed == "a"
     assert len(seen) == 1
 
 
@@ -114,7 +112,7 @@ def test_a_defect_of_time_is_caught_ten_times_by_one_test(
     mutants: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = looks(mutants, monkeypatch, [None] + ["a"] * 10)
-    run = mutants.catch("a defect", TOP, "", ())
+    run = mutants.catch("a defect", "", likely=())
     assert (run.failed, run.seconds) == ("a", 11.0)
     assert seen == [
         ("not timing", mutants.SUITE),
@@ -128,14 +126,14 @@ def test_a_defect_of_time_that_is_not_always_caught_is_missed(
     mutants: Any, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:
     looks(mutants, monkeypatch, [None] + ["a"] * rounds + [None, None])
-    assert mutants.catch("a defect", TOP, "", ()).missed
+    assert mutants.catch("a defect", "", likely=()).missed
 
 
 def test_a_look_that_was_broken_is_not_a_catch(
     mutants: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks(mutants, monkeypatch, [None, "a", BROKEN])
-    run = mutants.catch("a defect", TOP, "", ())
+    run = mutants.catch("a defect", "", likely=())
     assert run.broken
     assert not run.missed
 
@@ -254,9 +252,26 @@ def test_sigterm_ends_the_runs_as_a_ctrl_c_does(tmp_path: Path) -> None:
     assert said.read_text().split() == ["begun", "interrupted"]
 
 
-def test_what_does_not_build_says_so_in_these_words() -> None:
-    with pytest.raises(NotReady, match="Could not build the modules"):
-        run(["false"], what="build the modules for 9.9")
+def test_a_mutant_that_does_not_build_says_nothing(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defect = next(iter(mutants.provider.DEFECTS.values()))
+    source: list[Any] = []
+
+    class Builder:
+        def modules(self, _kernel: object, tree: Any) -> Any:
+            source.append(tree)
+            raise NotReady("Could not build the modules for 9.9.")
+
+    boards = SimpleNamespace(builder=Builder(), roots=SimpleNamespace(kernel=lambda _name: None))
+    monkeypatch.setattr(mutants, "BoardFactory", lambda _cache: boards)
+    run = mutants.score_provider("provider: a", defect)
+    assert "Could not build the modules for 9.9." in run.broken
+    path, _old, new = defect
+    ours = {name: data for name, _mode, data in module_source().files}
+    changed = [name for name, _mode, data in source[0].files if ours[name] != data]
+    assert changed == [path]
+    assert any(name == path and new.encode() in data for name, _mode, data in source[0].files)
 
 
 def test_every_defect_still_fits(mutants: Any) -> None:

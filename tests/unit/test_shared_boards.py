@@ -75,7 +75,7 @@ def run(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.delenv("PYCTL_FIRMWARE", raising=False)
     target = VmTarget.__new__(VmTarget)
     target.factory = boards  # type: ignore[assignment]
-    target.shared = None
+    target.shared = target.modules = None
     monkeypatch.setattr(target, "spec", lambda item, _board: item.kind)
     monkeypatch.setattr(target, "run_on", run_on)
 
