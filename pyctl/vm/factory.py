@@ -166,10 +166,13 @@ class BoardFactory:
 
     # -- snapshots ------------------------------------------------------------
 
-    def snapshots(self, spec: Spec) -> tuple[Entry, Entry]:
-        """The snapshots of a kind of board, booted and ready, made if need be."""
-        plan = self.plan(spec)
-        return self._base(plan), self._ready(plan)
+    def base(self, spec: Spec) -> Entry:
+        """The snapshot of a booted board of a kind, made if need be."""
+        return self._base(self.plan(spec))
+
+    def ready(self, spec: Spec) -> Entry:
+        """The snapshot of a board of a kind that is ready for commands, made if need be."""
+        return self._ready(self.plan(spec))
 
     def _base(self, plan: BoardPlan) -> Entry:
         """The snapshot of a booted board without any project file."""

@@ -50,11 +50,17 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def truncate_and_keep_the_time(path):
+    info = path.stat()
+    truncate(path)
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
 def flip(path):
     path.write_bytes(b"C" + path.read_bytes()[1:])
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+@pytest.mark.parametrize("damage", [truncate, truncate_and_keep_the_time, flip, Path.unlink])
 @pytest.mark.parametrize("name", ["sub/file", "manifest.json"])
 def test_a_damaged_entry_is_made_again_and_the_user_is_told(cache, said, damage, name):
     entry = cache.get("kind", "key", "the thing", fill)

@@ -94,13 +94,13 @@ def pyctl():
 def private_cache(pyctl, tmp_path_factory):
     """A cache of the test's own, to damage: with all that takes long to make."""
     shared = cache_root()
-    snapshots = BoardFactory(Cache(shared)).snapshots(Spec())
+    boards = BoardFactory(Cache(shared))
     # Hard links need the same file system; what lies in "tmp" would be swept.
     own = shared / f"private-{pyctl.mark}"
     own.mkdir()
     for kind in ("guest", "toolchain", "kernel", "stub", "agent", "modules", "project"):
         subprocess.run(["cp", "-al", shared / kind, own], check=True)
-    for entry in snapshots:
+    for entry in (boards.base(Spec()), boards.ready(Spec())):
         (own / entry.kind).mkdir()
         subprocess.run(["cp", "-al", entry.path, own / entry.kind], check=True)
     pyctl.env["PYCTL_CACHE"] = str(own)

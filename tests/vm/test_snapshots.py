@@ -14,11 +14,18 @@ from pyctl.vm.spec import Spec
 
 TOP = Path(__file__).resolve().parents[2]
 
-STATE = """
-import json, os
+# One process, for on a cold board each imports everything anew.
+ASK = """
+import json
+from pyctl.cli.main import main
 from pyctl.target.debugfs import Debugfs
 from pyctl.firmware.client import Stub
 from pyctl.target.system import System
+for name in ("attributes", "regions", "doctor", "status"):
+    try:
+        main([name, "--json"])
+    except SystemExit as end:
+        assert end.code == 0, name
 debugfs = Debugfs(System.this())
 stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
 stub.identify()
@@ -32,13 +39,7 @@ MOVING = ("kernel", "ram", "reserved")
 @pytest.mark.parametrize("options", [(), ("--conduit", "smc", "--cpus", "4"), ("--boot", "uefi")])
 def test_a_restored_board_answers_as_a_cold_one_does(pyctl, options):
     def answers(*more):
-        script = "; ".join(
-            [
-                *(f"pyctl {name} --json" for name in ("attributes", "regions", "doctor", "status")),
-                f"python3 -c '{STATE}'",
-            ]
-        )
-        done = pyctl.on_board("sh", "-c", script, options=(*options, *more))
+        done = pyctl.on_board("python3", "-c", ASK, options=(*options, *more))
         assert done.returncode == 0, done.stderr
         decoder, found, text = json.JSONDecoder(), [], done.stdout.strip()
         while text:
@@ -108,16 +109,6 @@ def test_a_changed_file_is_in_the_very_next_run(pyctl, tmp_path):
     assert mark() == "after"
 
 
-@pytest.mark.parametrize("name", ["memory", "state"])
-def test_a_snapshot_cut_anywhere_is_not_trusted(pyctl, private_cache, damage, name):
-    for path in private_cache.glob(f"ready/*/{name}"):
-        # Even a cut that kept the time of the file.
-        damage(path, "truncate", keep_time=True)
-    done = pyctl.on_board("echo", "fine")
-    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
-    assert "corrupt" in done.stderr
-
-
 def test_a_snapshot_that_qemu_cannot_continue_is_made_again(pyctl, private_cache, damage):
     """Damage that size and time do not show: QEMU finds it, and the run recovers."""
     for path in private_cache.glob("ready/*/state"):
@@ -131,15 +122,14 @@ def test_a_snapshot_that_qemu_cannot_continue_is_made_again(pyctl, private_cache
     "spec",
     [
         Spec(),
-        Spec(cpus=4, tests=True),
+        Spec(conduit="smc", cpus=4, tests=True),
         Spec(high_target=True, tests=True),
-        Spec(boot="uefi", tests=True),
+        Spec(boot="uefi", conduit="smc", tests=True),
     ],
 )
 def test_a_snapshot_takes_at_most_200_mb(spec):
     # Not whatever lies in the cache: that may be from another version.
-    for entry in BoardFactory(Cache()).snapshots(spec):
-        assert 100e6 < entry.size_bytes() <= 200e6
+    assert 100e6 < BoardFactory(Cache()).ready(spec).size_bytes() <= 200e6
 
 
 def test_a_board_takes_at_most_1_gib():
@@ -157,9 +147,3 @@ def test_what_a_board_writes_does_not_reach_its_snapshot(pyctl):
     command = ("sh", "-c", "ls /tmp/left 2>/dev/null; echo left > /tmp/left; cat /tmp/left")
     for _ in range(2):
         assert pyctl.on_board(*command).stdout == "left\n"
-
-
-def test_twenty_runs_in_a_row_succeed(pyctl):
-    for _ in range(20):
-        done = pyctl.on_board("true")
-        assert done.returncode == 0, done.stderr
