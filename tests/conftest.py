@@ -116,10 +116,12 @@ def pytest_generate_tests(metafunc):
 
 def boards_for(config, nodeid, marks):
     """The boards of the matrix that a test shall run on."""
-    from tests.harness.virtual import EVERY_BOARD
+    from tests.harness.virtual import BOARDS, EVERY_BOARD
 
     names = list(EVERY_BOARD)
     if wanted := config.getoption("boards"):
+        if unknown := [name for name in wanted.split(",") if name not in BOARDS]:
+            raise pytest.UsageError(f"--boards {unknown[0]}: none of {', '.join(BOARDS)}")
         return wanted.split(",")
     if config.getoption("full"):
         return names
@@ -154,7 +156,7 @@ def _board():
 
 def over_there(item):
     """The node id by which the target knows a test, and the board from the matrix."""
-    from tests.harness.virtual import EVERY_BOARD
+    from tests.harness.virtual import BOARDS
 
     board = item.callspec.params.get("_board") if hasattr(item, "callspec") else None
     nodeid = item.nodeid
@@ -163,13 +165,13 @@ def over_there(item):
             if left in nodeid:
                 nodeid = nodeid.replace(left, right)
                 break
-    return nodeid, EVERY_BOARD.get(board)
+    return nodeid, BOARDS.get(board)
 
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
     from tests.harness.ssh import Destination, SshTarget
-    from tests.harness.virtual import EVERY_BOARD, VmTarget, modules_for
+    from tests.harness.virtual import BOARDS, VmTarget, modules_for
 
     if BOARD not in config.stash:
         where = config.stash[REMOTE]
@@ -180,7 +182,7 @@ def the_target(config):
 
         if where == "vm":
             only = (config.getoption("boards") or "").split(",")[0]
-            config.stash[BOARD] = VmTarget(say, EVERY_BOARD.get(only), config.getoption("modules"))
+            config.stash[BOARD] = VmTarget(say, BOARDS.get(only), config.getoption("modules"))
         else:
             config.stash[BOARD] = SshTarget(
                 Destination(where.removeprefix("ssh:"), config.getoption("ssh_config")),

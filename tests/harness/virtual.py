@@ -19,6 +19,10 @@ EVERY_BOARD = {
     for conduit in ("hvc", "smc")
     for cpus in (1, 4)
 }
+# Boards that --boards knows, too: those that nobody made for tests.
+BOARDS = EVERY_BOARD | {
+    f"@uefi-{cpus}cpu": {"boot": "uefi", "conduit": "smc", "cpus": cpus} for cpus in (1, 4)
+}
 # Tells a test that its board is fresh, and that nobody comes after it.
 PRISTINE = {"PYCTL_PRISTINE": "1"}
 # Tells it that its board is what its marker asks for.
@@ -70,7 +74,7 @@ class VmTarget:
     """Runs each test on a virtual board."""
 
     def __init__(self, say, usual=None, modules=None):
-        """``usual`` is the board, as in EVERY_BOARD, of tests that ask for none.
+        """``usual`` is the board, as in BOARDS, of tests that ask for none.
 
         ``modules`` is a directory of built modules that take the place of the project's own.
         """

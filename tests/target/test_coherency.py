@@ -168,13 +168,13 @@ def test_one_bad_cpu_is_named(coherency, stub, cpu):
     assert names & each == {f"a call from CPU {cpu}"}
 
 
-@pytest.mark.board(high_target=True)
+@pytest.mark.board(boot="dt", high_target=True)
 def test_good_firmware_is_clean_above_4_gib(coherency, target_range):
     assert target_range.addr >= 1 << 32
     assert_clean(coherency())
 
 
-@pytest.mark.board(high_target=True)
+@pytest.mark.board(boot="dt", high_target=True)
 def test_firmware_that_stops_at_4_gib_is_seen_above(coherency, stub):
     arm(stub, "only_below")
     assert verdicts(coherency())[1] == {STALE}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pyctl.errors import OperationFailed, TargetLost
+from pyctl.vm.spec import Spec
 from tests.harness import virtual
 from tests.harness.virtual import NOT_ISOLATED, VmTarget
 
@@ -203,5 +204,15 @@ def test_by_default_tests_take_turns_and_both_conduits_their_part() -> None:
 @pytest.mark.parametrize("mark", ["every_board", "every_conduit"])
 def test_all_boards_or_those_that_are_named_if_asked_for(mark: str) -> None:
     assert boards_for(full=True, nodeid="a", marks={mark}) == list(virtual.EVERY_BOARD)
-    named = boards_for(boards="@smc-1cpu,@hvc-1cpu", nodeid="a", marks={mark})
-    assert named == ["@smc-1cpu", "@hvc-1cpu"]
+    named = boards_for(boards="@smc-1cpu,@uefi-4cpu", nodeid="a", marks={mark})
+    assert named == ["@smc-1cpu", "@uefi-4cpu"]
+    with pytest.raises(pytest.UsageError, match="--boards @hvc-2cpu: none of @hvc-1cpu, "):
+        boards_for(boards="@hvc-1cpu,@hvc-2cpu", nodeid="a", marks={mark})
+
+
+def test_boards_with_uefi_are_there_for_who_names_them() -> None:
+    assert not [name for name in virtual.EVERY_BOARD if "uefi" in name]
+    for cpus in (1, 4):
+        options: dict[str, Any] = virtual.BOARDS[f"@uefi-{cpus}cpu"]
+        spec = Spec(**options)
+        assert (spec.boot, spec.calls_by, spec.cpus) == ("uefi", "smc", cpus)
