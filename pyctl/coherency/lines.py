@@ -87,18 +87,35 @@ class Line:
     covered: range
 
 
-def is_dirty(addr: int, line_size: int, parity: int) -> bool:
-    """Whether it is the CPU that stores to the line at ``addr``; to the next it is a device."""
-    return (addr // line_size + parity) % 2 == 0
+@dataclass(frozen=True)
+class Roles:
+    """Who stores to which line: the CPU to ``run`` lines, a device to the next ``run``."""
+
+    line_size: int
+    parity: int
+    run: int
+
+    def is_dirty(self, addr: int) -> bool:
+        """Whether it is the CPU that stores to the line at ``addr``."""
+        return (addr // self.line_size // self.run + self.parity) % 2 == 0
+
+    def runs(self, area: Range) -> Iterator[Range]:
+        """An area of whole lines, cut wherever the other one's lines begin."""
+        size = self.run * self.line_size
+        start = area.addr
+        while start < area.end:
+            end = min((start // size + 1) * size, area.end)
+            yield Range(start, end)
+            start = end
 
 
-def lines_of(area: Range, request: Range, line_size: int, parity: int) -> Iterator[Line]:
+def lines_of(area: Range, request: Range, roles: Roles) -> Iterator[Line]:
     """The lines of an area, dirty and device-stored by turns."""
+    line_size = roles.line_size
     for addr in range(area.addr, area.end, line_size):
         first = min(max(request.addr - addr, 0), line_size)
         last = min(max(request.end - addr, 0), line_size)
-        dirty = is_dirty(addr, line_size, parity)
-        yield Line(addr, line_size, dirty, range(first, last))
+        yield Line(addr, line_size, roles.is_dirty(addr), range(first, last))
 
 
 def judge(line: Line, patterns: Patterns, cpu: bytes, device: bytes) -> BadLine | None:

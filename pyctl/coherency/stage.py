@@ -15,7 +15,7 @@ from pyctl.coherency.lines import (
     GUARD_LINES,
     Count,
     Patterns,
-    is_dirty,
+    Roles,
     judge,
     lines_of,
 )
@@ -24,6 +24,12 @@ from pyctl.target.observers import Observer
 
 Invalidate = Callable[[Range], None]
 """Cleans and invalidates a range, or raises what came instead."""
+_ALTERNATING_LINES = 256
+_RUN_LINES = 8
+"""Of one role in a longer area, where an access for every second line would take seconds.
+
+What depends on the very next line shows where lines alternate; each line has both roles.
+"""
 
 
 class Stage:
@@ -45,7 +51,8 @@ class Stage:
             min(-(-request.end // size) * size + guard, within.end),
         )
         self.patterns = Patterns(self.area, seed)
-        self.parity = parity
+        is_long = self.area.size > _ALTERNATING_LINES * size
+        self.roles = Roles(size, parity, _RUN_LINES if is_long else 1)
 
     def prepare(self) -> None:
         """Let both sides see the same old bytes."""
@@ -58,12 +65,11 @@ class Stage:
 
     def _pieces(self, dirty: bool) -> list[tuple[int, bytes]]:
         data = self.patterns.cpu if dirty else self.patterns.device
-        size = self.observer.line_size
         base = self.area.addr
-        first = 0 if is_dirty(base, size, self.parity) == dirty else size
         return [
-            (base + offset, data[offset : offset + size])
-            for offset in range(first, self.area.size, 2 * size)
+            (run.addr, data[run.addr - base : run.end - base])
+            for run in self.roles.runs(self.area)
+            if self.roles.is_dirty(run.addr) == dirty
         ]
 
     def verify(self) -> Count:
@@ -77,7 +83,7 @@ class Stage:
         size = self.observer.line_size
         count.lines[GOOD] += inner.size // size
         rest = (Range(self.area.addr, inner.addr), Range(inner.end, self.area.end))
-        for line in chain(*(lines_of(part, self.request, size, self.parity) for part in rest)):
+        for line in chain(*(lines_of(part, self.request, self.roles) for part in rest)):
             span = slice(line.addr - self.area.addr, line.addr - self.area.addr + line.size)
             bad = judge(line, self.patterns, cpu[span], device[span])
             count.lines[bad.verdict if bad else GOOD] += 1
