@@ -19,6 +19,9 @@
 #include <linux/kernel.h>
 #endif
 
+/* Linux 5.15: kvcalloc(), kvmalloc_array() and kvfree() are declared in mm.h. */
+#include <linux/mm.h>
+
 /* Linux 5.15: exception tables for inline assembly come with uaccess.h. */
 #if __has_include("asm/asm-extable.h")
 #include <asm/asm-extable.h>
@@ -75,7 +78,6 @@ static inline struct page *alloc_contiguous(unsigned long nr_pages, gfp_t gfp, i
 }
 
 /* Linux 6.11 and older: there is no reserve_mem= on the command line. Kbuild looks. */
-#include <linux/mm.h>
 static inline bool find_reserved_memory(const char *name, phys_addr_t *addr, phys_addr_t *size)
 {
 #ifdef HAVE_RESERVE_MEM

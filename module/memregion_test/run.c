@@ -24,6 +24,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "kernel_compat.h"
 #include "memregion_test.h"
 
 #define SIGNAL_POLL_MS	10

@@ -14,6 +14,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "kernel_compat.h"
 #include "memregion_test.h"
 #include "scratch.h"
 
