@@ -38,6 +38,14 @@ from pyctl.target.system import System
 MOUNT_POINT = "/sys/kernel/debug"
 TEST_MODULE = "memregion_test"
 PROVIDER_MODULE = "smccc_cache"
+NO_DEBUGFS = "The kernel has no debugfs: CONFIG_DEBUG_FS is off, or debugfs= on its command line."
+NO_DEBUGFS_FIX = (
+    "Boot a kernel with CONFIG_DEBUG_FS=y, and without debugfs=off: the modules have no other door."
+)
+LOCKDOWN_FIX = (
+    "Turn Secure Boot off, or boot without lockdown=. Signing the modules does not help: lockdown "
+    "closes debugfs, too."
+)
 _RAW_FILES = {
     "smccc": "Raw SMCCC calls are",
     "memory_cached": "Access to physical memory is",
@@ -72,6 +80,14 @@ class Debugfs:
                 "Run `pyctl unload`, `pyctl build` and `pyctl load`.",
             )
         return info
+
+    def require_requests(self) -> None:
+        """Raise NotReady where the kernel lets nobody ask anything.
+
+        Lockdown forbids that, and yet lets root read what the module says of itself
+        (debugfs_locked_down() in fs/debugfs/file.c).
+        """
+        os.close(self._open("invalidate"))
 
     def discovery(self) -> Discovery:
         """Ask firmware, through memregion_test, for its functions and attributes."""
@@ -253,7 +269,7 @@ class Debugfs:
                 + (
                     "it is locked down." if self.system.is_locked_down else "it may be locked down."
                 ),
-                "Lockdown forbids debugfs: turn Secure Boot off, or boot without lockdown=.",
+                LOCKDOWN_FIX,
             )
         if error.errno == errno.ENOENT and name in _RAW_FILES:
             return NotReady(
@@ -276,11 +292,12 @@ def unreachable(system: System, module: str) -> NotReady | None:
         return NotReady(
             "Only root can reach the module: its files are in debugfs.", "Run this with sudo."
         )
+    if not system.offers("debugfs"):
+        return NotReady(NO_DEBUGFS, NO_DEBUGFS_FIX)
     if not system.has_mount(MOUNT_POINT, "debugfs"):
         return NotReady(
             f"debugfs is not mounted at {MOUNT_POINT}.",
-            f"Run `mount -t debugfs debugfs {MOUNT_POINT}`; if that fails, the kernel lacks "
-            "CONFIG_DEBUG_FS.",
+            f"Run `mount -t debugfs debugfs {MOUNT_POINT}`.",
         )
     if not system.path(f"/sys/module/{module}").exists():
         return NotReady(f"The module {module} is not loaded.", "Run `pyctl load`.")

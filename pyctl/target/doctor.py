@@ -8,6 +8,7 @@ without an earlier one are "unknown", never "ok".
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,16 @@ from dataclasses import dataclass
 from pyctl.errors import PyctlError
 from pyctl.smccc import VERSION_WITH_FEATURES, status_name, version_text
 from pyctl.target.answers import Discovery, Info
-from pyctl.target.debugfs import MOUNT_POINT, TEST_MODULE, Debugfs
-from pyctl.target.modinfo import MODULES, LoadedModule, find_file
+from pyctl.target.debugfs import (
+    LOCKDOWN_FIX,
+    MOUNT_POINT,
+    NO_DEBUGFS,
+    NO_DEBUGFS_FIX,
+    TEST_MODULE,
+    Debugfs,
+)
+from pyctl.target.kmod import SIGNING_FIX, UNSIGNED
+from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, find_file
 from pyctl.target.provider import find_provider
 from pyctl.target.system import System
 
@@ -61,6 +70,7 @@ def examine(system: System) -> list[Check]:
         _root(system),
         _debugfs(system),
         _lockdown(system, info),
+        _signatures(system),
         _framework(system, info),
         _headers(system),
         *_modules(system),
@@ -91,29 +101,48 @@ def _root(system: System) -> Check:
 def _debugfs(system: System) -> Check:
     if system.has_mount(MOUNT_POINT, "debugfs"):
         return Check("debugfs", OK, f"Mounted at {MOUNT_POINT}.")
-    return Check(
-        "debugfs",
-        MISSING,
-        f"Not mounted at {MOUNT_POINT}.",
-        f"Run `mount -t debugfs debugfs {MOUNT_POINT}`; the kernel needs CONFIG_DEBUG_FS.",
-    )
+    if not system.offers("debugfs"):
+        return Check("debugfs", MISSING, NO_DEBUGFS, NO_DEBUGFS_FIX)
+    fix = f"Run `mount -t debugfs debugfs {MOUNT_POINT}`."
+    return Check("debugfs", MISSING, f"Not mounted at {MOUNT_POINT}.", fix)
 
 
 def _lockdown(system: System, info: Info | None) -> Check:
     if system.is_locked_down:
         state = system.text("/sys/kernel/security/lockdown")
         why = f"The kernel is locked down ({state}): no debugfs, no unsigned modules."
-        return Check("lockdown", MISSING, why, "Turn Secure Boot off or boot without lockdown=.")
+        return Check("lockdown", MISSING, why, LOCKDOWN_FIX)
     if system.is_locked_down is False:
         return Check("lockdown", OK, "The kernel is not locked down.")
     if info:
-        return Check("lockdown", OK, "Files in debugfs can be read, so nothing is locked down.")
+        try:
+            Debugfs(system).require_requests()
+        except PyctlError as error:
+            return Check("lockdown", MISSING, error.message, error.hint)
+        return Check("lockdown", OK, "debugfs takes requests, so nothing is locked down.")
     return Check(
         "lockdown",
         UNKNOWN,
         "The kernel does not say: securityfs is not mounted, or there is no lockdown.",
         "Run `mount -t securityfs securityfs /sys/kernel/security`, or just `pyctl load`.",
     )
+
+
+def _signatures(system: System) -> Check:
+    """Whether the kernel takes our modules, as far as signatures decide it."""
+    name = "signatures"
+    if system.text("/sys/module/module/parameters/sig_enforce") != "Y":
+        return Check(name, OK, "The kernel does not insist on signed modules.")
+    if LoadedModule.find(system, TEST_MODULE):
+        return Check(name, OK, "The kernel insists on signed modules, and has taken ours.")
+    files = _built(system)
+    if unsigned := [file for file in files if not file.is_signed]:
+        return Check(name, MISSING, UNSIGNED.format(file=unsigned[0].path), SIGNING_FIX)
+    if files:
+        why = "The kernel insists on signed modules, and ours are signed; loading shows by whom."
+        return Check(name, UNKNOWN, why, "Run `pyctl load`, then ask again.")
+    why = "The kernel insists on signed modules, and none is built."
+    return Check(name, UNKNOWN, why, f"Run `pyctl build`. {SIGNING_FIX}")
 
 
 def _framework(system: System, info: Info | None) -> Check:
@@ -157,7 +186,7 @@ def _configured(system: System) -> tuple[str, str]:
 
 
 def _headers(system: System) -> Check:
-    built = all(_is_built(system, name) for name in MODULES)
+    built = len(_built(system)) == len(MODULES)
     place = system.headers
     if (place / "Makefile").exists():
         return Check("headers", OK, f"Kernel headers are in {place}.", needed=not built)
@@ -167,11 +196,14 @@ def _headers(system: System) -> Check:
     return Check("headers", MISSING, why, fix, needed=not built)
 
 
-def _is_built(system: System, name: str) -> bool:
-    try:
-        return find_file(system, name) is not None
-    except PyctlError:
-        return False
+def _built(system: System) -> list[ModuleFile]:
+    """The modules that are built and whole."""
+    found = []
+    for name in MODULES:
+        with contextlib.suppress(PyctlError):
+            if file := find_file(system, name):
+                found.append(file)
+    return found
 
 
 def _modules(system: System) -> Iterator[Check]:

@@ -15,11 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyctl.errors import NotReady, OperationFailed, PyctlError
-from pyctl.target.debugfs import PROVIDER_MODULE, TEST_MODULE, Debugfs
+from pyctl.target.debugfs import (
+    LOCKDOWN_FIX,
+    NO_DEBUGFS,
+    NO_DEBUGFS_FIX,
+    PROVIDER_MODULE,
+    TEST_MODULE,
+    Debugfs,
+)
 from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, require_file
 from pyctl.target.system import System
 
 REBUILD = "Run `pyctl unload` and `pyctl load`; after a change of the source `pyctl build` first."
+UNSIGNED = "The kernel takes signed modules only, and {file} is not signed."
+SIGNING_FIX = (
+    "Let DKMS build the modules: it signs them with a key of this machine. Enrol that key once "
+    "with `mokutil --import /var/lib/dkms/mok.pub` and a reboot; see module/README.md."
+)
+_BAD_SIGNATURE = (errno.EKEYREJECTED, errno.ENOKEY, errno.EBADMSG, errno.ENOPKG)
+"""What verification ends with (module_sig_check() and verify_pkcs7_signature())."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _DELETE_MODULE, _FINIT_MODULE = 106, 273
 """Numbers of system calls on arm64 (include/uapi/asm-generic/unistd.h)."""
@@ -141,23 +155,29 @@ def _load_failure(system: System, file: ModuleFile, error: OSError) -> PyctlErro
             "(SMCCC 1.1, both functions announced, attributes readable).",
             "`pyctl load --provider none` and `pyctl attributes` show what firmware answers.",
         )
-    if number in (errno.EKEYREJECTED, errno.ENOKEY) or (
-        number == errno.EPERM and system.is_locked_down
-    ):
+    if number in _BAD_SIGNATURE:
+        if not file.is_signed:
+            return NotReady(UNSIGNED.format(file=file.path), SIGNING_FIX)
+        return NotReady(f"The kernel does not trust the signature of {file.path}.", SIGNING_FIX)
+    # With these the test module itself ends, as debugfs tells it to.
+    ended_itself = name == TEST_MODULE and number in (errno.EPERM, errno.ENODEV)
+    if ended_itself and not system.offers("debugfs"):
+        return NotReady(NO_DEBUGFS, NO_DEBUGFS_FIX)
+    if number == errno.EPERM and system.is_locked_down:
         return NotReady(
-            f"The kernel refuses {name} because it is not signed.",
-            "Turn Secure Boot off or boot without lockdown=, or sign the module with a key that "
-            "the kernel trusts.",
+            f"The kernel is locked down and refuses {name}: it is not signed by anybody whom the "
+            "kernel trusts.",
+            LOCKDOWN_FIX,
         )
     if number == errno.EPERM:
         return NotReady(
             f"The kernel forbids loading {name}.",
             "Loading needs CAP_SYS_MODULE (no container) and /proc/sys/kernel/modules_disabled=0.",
         )
-    if number == errno.ENOEXEC:
+    if number in (errno.ENOEXEC, errno.EINVAL):
         return NotReady(
             f"The kernel does not accept {file.path}: it was built for another configuration.",
-            "Run `pyctl build` against the headers of the running kernel.",
+            "Run `pyctl build` against the headers of the running kernel; `dmesg` has the details.",
         )
     if number == errno.ENOENT:
         return NotReady(

@@ -22,30 +22,38 @@ from pyctl.target.system import System
 MODULES = (TEST_MODULE, PROVIDER_MODULE)
 """In the order of loading."""
 
+_SIGNED = b"~Module signature appended~\n"
+"""How a file with a signature ends (Linux include/linux/module_signature.h)."""
 _FIELD = re.compile(rb"(?<![\w.])(srcversion|vermagic|version)=([^\0]*)\0")
 
 
 @dataclass(frozen=True)
 class ModuleFile:
-    """A built module: its file, the checksum of its source, and the kernel it is for."""
+    """A built module: its file, the checksum of its source, and the kernel it is for.
+
+    ``is_signed`` says that somebody has signed it, not that the kernel trusts him.
+    """
 
     name: str
     path: Path
     srcversion: str | None
     release: str
+    is_signed: bool
 
     @classmethod
     def read(cls, path: Path) -> ModuleFile:
         """From the .modinfo strings of a file; NotReady if they are not there."""
+        data = path.read_bytes()
         fields: dict[str, str] = {}
-        for match in _FIELD.finditer(path.read_bytes()):
+        for match in _FIELD.finditer(data):
             fields.setdefault(match[1].decode(), match[2].decode(errors="replace"))
         if not fields.get("vermagic"):
             raise NotReady(
                 f"{path} is no kernel module, or not a whole one.", "Run `pyctl build` again."
             )
         release = fields["vermagic"].split()[0]
-        return cls(path.stem, path, fields.get("srcversion"), release)
+        is_signed = data.endswith(_SIGNED)
+        return cls(path.stem, path, fields.get("srcversion"), release, is_signed)
 
     def require_release(self, release: str) -> None:
         """Raise NotReady where the kernel that runs is not the one that the file is for."""

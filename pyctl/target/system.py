@@ -84,6 +84,11 @@ class System:
             return None
         return "hvc" if flags & _PSCI_USES_HVC else "smc"
 
+    def offers(self, kind: str) -> bool:
+        """Whether the kernel can mount a file system of ``kind``; true where it does not say."""
+        text = self.text("/proc/filesystems")
+        return text is None or kind in text.split()
+
     def has_mount(self, point: str, kind: str) -> bool:
         """Whether a file system of ``kind`` is mounted at ``point``."""
         lines = (self.text("/proc/mounts") or "").splitlines()

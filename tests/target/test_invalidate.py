@@ -21,12 +21,15 @@ from pyctl.target.answers import Fields, Record, Request
 from pyctl.target.debugfs import exchange
 from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
+from tests.harness.reports import MISSING, OTHER_KIND
 from tests.target.runner import Running, umount
 from tests.target.statuses import Status
 from tests.target.task_work import Poll
 
 INVALIDATE = Path("/sys/kernel/debug/memregion_test/invalidate")
 CACHED = INVALIDATE.with_name("memory_cached")
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+SIGNATURES = Path("/sys/module/module/parameters/sig_enforce")
 SIZE = 0x1_0000
 WAYS = ("memregion", "smccc", "va")
 DRY_RUN = 1
@@ -578,22 +581,62 @@ def test_a_file_that_is_no_module_is_3(pyctl, unloaded, tmp_path):
         assert "no kernel module" in ended.message
 
 
+@pytest.fixture
+def irreversible(disposable):
+    """For a test that only a new boot can undo."""
+    if not disposable:
+        pytest.skip(f"{OTHER_KIND} a virtual board that nobody uses afterwards")
+
+
+def check_of(doctor, name):
+    """What the doctor says of one prerequisite."""
+    return next(check for check in doctor.json["checks"] if check["name"] == name)
+
+
 @pytest.mark.kernel_log("Lockdown")
-@pytest.mark.board(append="lockdown=integrity", load=False)
-def test_a_kernel_that_is_locked_down_is_3(pyctl, system):
-    if not system.is_locked_down:
-        pytest.skip("needs a kernel that is locked down")
+@pytest.mark.pristine_board
+def test_a_kernel_that_is_locked_down_is_3(irreversible, pyctl, target, debugfs):
+    if not LOCKDOWN.exists():
+        pytest.skip(f"{MISSING} a kernel that can be locked down")
+    LOCKDOWN.write_text("integrity")
+    # As with modules that are signed: root may look at them, and ask nothing.
+    assert debugfs.info().version
+    assert refused(pyctl(*target, "--json"), "locked down")
+    doctor = pyctl("doctor", "--json")
+    assert (doctor.status, check_of(doctor, "lockdown")["state"]) == (3, "missing")
+    assert "integrity" in check_of(doctor, "lockdown")["why"]
+    assert not [c for c in doctor.json["checks"] if c["state"] == "ok" and c["fix"]]
+    assert pyctl("unload").status == 0
     load = pyctl("load", "--json")
     assert (load.status, load.json["ok"]) == (3, False)
-    assert "signed" in load.message
+    assert "locked down" in load.message
     assert "lockdown" in load.json["hint"]
-    doctor = pyctl("doctor", "--json")
-    states = {check["name"]: check for check in doctor.json["checks"]}
-    assert doctor.status == 3
-    assert states["lockdown"]["state"] == "missing"
-    assert "integrity" in states["lockdown"]["why"]
-    assert not [check for check in states.values() if check["state"] == "ok" and check["fix"]]
-    ended = pyctl("invalidate", "--addr", "0x5f000000", "--size", "4K", "--json")
-    assert (ended.status, ended.json["ok"]) == (3, False)
     for command in ("status", "attributes"):
         assert pyctl(command).status == 3
+
+
+@pytest.mark.kernel_log("Lockdown")
+@pytest.mark.pristine_board
+def test_lockdown_is_noticed_where_the_kernel_does_not_say_so(irreversible, pyctl, debugfs):
+    if not LOCKDOWN.exists():
+        pytest.skip(f"{MISSING} a kernel that can be locked down")
+    LOCKDOWN.write_text("integrity")
+    assert umount("/sys/kernel/security")
+    doctor = pyctl("doctor", "--json")
+    assert (doctor.status, check_of(doctor, "lockdown")["state"]) == (3, "missing")
+    assert check_of(doctor, "memregion_test")["state"] == "ok"
+
+
+@pytest.mark.kernel_log("is rejected")
+@pytest.mark.pristine_board
+def test_a_kernel_that_insists_on_signed_modules_is_3(irreversible, pyctl, unloaded):
+    if not SIGNATURES.exists():
+        pytest.skip(f"{MISSING} a kernel that can check signatures of modules")
+    SIGNATURES.write_text("Y")
+    load = pyctl("load", "--json")
+    assert (load.status, load.json["ok"]) == (3, False)
+    assert "memregion_test.ko is not signed" in load.message
+    assert "mokutil --import" in load.json["hint"]
+    doctor = pyctl("doctor", "--json")
+    assert (doctor.status, check_of(doctor, "signatures")["state"]) == (3, "missing")
+    assert not Path("/sys/module/memregion_test").exists()

@@ -101,6 +101,10 @@ def lines(pairs: dict[str, Any]) -> str:
     return "".join(f"{key}={value}\n" for key, value in pairs.items())
 
 
+SIGNATURE = b"anything~Module signature appended~\n"
+"""How a file ends that somebody has signed."""
+
+
 def module_bytes(srcversion: str, release: str = RELEASE) -> bytes:
     """What pyctl reads of a .ko file: the strings of its .modinfo section."""
     strings = (
@@ -119,6 +123,7 @@ class Machine:
         self.info = dict(INFO)
         self.write("/proc/sys/kernel/osrelease", RELEASE + "\n")
         self.write("/proc/mounts", "debugfs /sys/kernel/debug debugfs rw,nosuid 0 0\n")
+        self.write("/proc/filesystems", "nodev\tsysfs\nnodev\tdebugfs\n\text4\n")
         self.write("/proc/iomem", IOMEM)
         self.write("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
         self.write(f"/boot/config-{RELEASE}", "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE=y\n")
@@ -184,6 +189,11 @@ class Machine:
 
     def become(self, machine: str = "aarch64", euid: int = 0) -> None:
         self.system = System(self.root, machine, euid)
+
+    def sign_modules(self) -> None:
+        for name in ("memregion_test", "smccc_cache"):
+            with (self.modules / f"{name}.ko").open("ab") as file:
+                file.write(SIGNATURE)
 
     def hide_debugfs(self) -> None:
         """As for a user who is not root, or where debugfs is not mounted."""

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +19,7 @@ NAMES = [
     "root",
     "debugfs",
     "lockdown",
+    "signatures",
     "framework",
     "headers",
     "memregion_test",
@@ -43,6 +46,19 @@ def not_mounted(machine: Machine) -> None:
     machine.hide_debugfs()
 
 
+def without_debugfs(machine: Machine) -> None:
+    not_mounted(machine)
+    machine.write("/proc/filesystems", "nodev\tsysfs\n")
+
+
+ENFORCED = "/sys/module/module/parameters/sig_enforce"
+
+
+def unsigned(machine: Machine) -> None:
+    machine.unload_test_module()
+    machine.write(ENFORCED, "Y\n")
+
+
 def not_root(machine: Machine) -> None:
     machine.become(euid=1000)
     machine.hide_debugfs()
@@ -58,7 +74,9 @@ FAULTS: list[tuple[str, Callable[[Machine], object]]] = [
     ("arm64", lambda m: m.become("x86_64")),
     ("root", not_root),
     ("debugfs", not_mounted),
+    ("debugfs", without_debugfs),
     ("lockdown", lambda m: m.write("/sys/kernel/security/lockdown", LOCKED)),
+    ("signatures", unsigned),
     ("framework", lambda m: m.set_info(framework=0)),
     ("memregion_test", lambda m: m.unload_test_module()),
     ("memregion_test", lambda m: m.write("/sys/module/memregion_test/srcversion", "1\n")),
@@ -123,6 +141,52 @@ def test_lockdown_without_securityfs_is_answered_by_debugfs_itself(machine: Mach
     assert check(machine, "lockdown").state == OK
     machine.unload_test_module()
     assert check(machine, "lockdown").state == UNKNOWN
+
+
+def test_lockdown_is_found_where_only_reading_is_left(machine: Machine, monkeypatch) -> None:
+    """It leaves files that are only read, so that they can be read says nothing."""
+    machine.remove("/sys/kernel/security/lockdown")
+    allowed = os.open
+
+    def locked(path, flags, *rest, **more):
+        if str(path).endswith("/invalidate"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return allowed(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", locked)
+    found = check(machine, "lockdown")
+    assert found.state == MISSING
+    assert "lockdown=" in found.fix
+
+
+def test_a_kernel_without_debugfs_is_not_told_to_mount_it(machine: Machine) -> None:
+    not_mounted(machine)
+    assert "mount -t debugfs" in check(machine, "debugfs").fix
+    machine.write("/proc/filesystems", "nodev\tsysfs\n")
+    found = check(machine, "debugfs")
+    assert "CONFIG_DEBUG_FS" in found.why
+    assert "mount -t" not in found.fix
+
+
+def test_signatures_are_asked_for_only_where_the_kernel_insists(machine: Machine) -> None:
+    machine.unload_test_module()
+    machine.write(ENFORCED, "N\n")
+    assert check(machine, "signatures").state == OK
+    machine.write(ENFORCED, "Y\n")
+    found = check(machine, "signatures")
+    assert (found.state, "memregion_test.ko is not signed" in found.why) == (MISSING, True)
+    assert "mokutil --import" in found.fix
+    assert "DKMS" in found.fix
+    # Somebody has signed them; who is trusted only the kernel knows.
+    machine.sign_modules()
+    assert check(machine, "signatures").state == UNKNOWN
+    machine.load_test_module()
+    assert check(machine, "signatures").state == OK
+    machine.unload_test_module()
+    for name in ("memregion_test", "smccc_cache"):
+        machine.remove(f"/built/{name}.ko")
+    found = check(machine, "signatures")
+    assert (found.state, "pyctl build" in found.fix) == (UNKNOWN, True)
 
 
 CONFIG = "CONFIG_A=y\nCONFIG_GENERIC_CPU_CACHE_MAINTENANCE=y\n"

@@ -119,9 +119,9 @@ def test_a_named_directory_comes_instead_of_all_others(kernel: Kernel, tmp_path)
         ("smccc_cache", errno.ENODEV, "firmware does not offer"),
         ("smccc_cache", errno.ENOENT, "lacks a function"),
         ("memregion_test", errno.EPERM, "forbids"),
-        ("memregion_test", errno.EKEYREJECTED, "not signed"),
-        ("memregion_test", errno.ENOKEY, "not signed"),
+        ("memregion_test", errno.EKEYREJECTED, r"memregion_test\.ko is not signed"),
         ("memregion_test", errno.ENOEXEC, "another configuration"),
+        ("memregion_test", errno.EINVAL, "another configuration"),
     ],
 )
 def test_each_refusal_of_the_kernel_has_its_cure(
@@ -136,9 +136,32 @@ def test_each_refusal_of_the_kernel_has_its_cure(
 def test_lockdown_is_named_when_it_forbids_the_module(kernel: Kernel) -> None:
     kernel.machine.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality")
     kernel.failures["insert memregion_test"] = errno.EPERM
-    with pytest.raises(NotReady, match="not signed") as caught:
+    with pytest.raises(NotReady, match="locked down and refuses memregion_test") as caught:
         load(kernel.machine.system)
     assert "lockdown" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.EKEYREJECTED, errno.ENOKEY, errno.EBADMSG, errno.ENOPKG])
+def test_a_signature_that_the_kernel_does_not_take_is_not_a_missing_one(
+    kernel: Kernel, number: int
+) -> None:
+    kernel.machine.sign_modules()
+    kernel.failures["insert memregion_test"] = number
+    with pytest.raises(
+        NotReady, match=r"does not trust the signature of .*memregion_test\.ko"
+    ) as e:
+        load(kernel.machine.system)
+    assert "mokutil --import" in e.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENODEV])
+def test_a_kernel_without_debugfs_is_named_when_the_module_cannot_start(
+    kernel: Kernel, number: int
+) -> None:
+    kernel.machine.write("/proc/filesystems", "nodev\tsysfs\n")
+    kernel.failures["insert memregion_test"] = number
+    with pytest.raises(NotReady, match="CONFIG_DEBUG_FS is off"):
+        load(kernel.machine.system)
 
 
 @pytest.mark.parametrize(
