@@ -13,7 +13,8 @@ from pathlib import Path
 from pyctl.cache import Tree
 from pyctl.errors import NotReady
 
-SOURCE_TOP = Path(__file__).resolve().parents[1]
+SOURCE_TOP = Path(__file__).parent / "source"
+"""In a checkout links to the files, in what is installed the files themselves."""
 _PATTERNS = ("Kbuild", "module/**/Kbuild", "module/**/*.c", "module/**/*.h")
 _MADE = ".mod.c"
 """What make itself adds to a tree in which somebody has built."""
@@ -22,15 +23,15 @@ _MADE = ".mod.c"
 def module_source(top: Path = SOURCE_TOP) -> Tree:
     """The files that the modules are made of; their key changes with every byte of them.
 
-    Raises NotReady where there is only pyctl, without the modules' source beside it.
+    Raises NotReady where somebody has taken the modules' source out of what is installed.
     """
     tree = Tree.read(top, _PATTERNS)
     source = Tree(tuple(file for file in tree.files if not file[0].endswith(_MADE)))
     names = [name for name, _mode, _data in source.files]
     if "Kbuild" not in names or len(names) == 1:
         raise NotReady(
-            f"The modules' source is not beside pyctl (no Kbuild and module/ in {top}).",
-            "Run pyctl from a checkout, or use built modules with --modules.",
+            f"The modules' source is not there (no Kbuild and module/ in {top}).",
+            "Install pyctl again, or use built modules with --modules.",
         )
     return source
 

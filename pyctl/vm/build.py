@@ -14,15 +14,18 @@ from pathlib import Path
 
 from pyctl.cache import Cache, Entry, Tree, digest
 from pyctl.errors import NotReady
-from pyctl.kbuild import SOURCE_TOP, make_command, module_source
+from pyctl.kbuild import make_command, module_source
 from pyctl.vm.kernel import Kernel
 from pyctl.vm.process import run
 from pyctl.vm.roots import COMPILER, Roots, make_cpio
 
 STUB_DIR = Path(__file__).resolve().parent / "stub"
+TOP = STUB_DIR.parents[2]
+"""Where pyctl lies: a checkout, or other people's packages beside it."""
 GUEST_TOP = Path("opt/pyctl")
 _STUB_FILES = ("*.S", "*.c", "*.h", "*.ld", "cflags")
-_PROJECT_FILES = ("pyctl/**/*.py", "tests/**/*", "pyproject.toml")
+_PROJECT_FILES = ("pyctl/**/*.py",)
+_CHECKOUT_FILES = ("tests/**/*", "pyproject.toml")
 # What process 1 has imported before any other file of the project is there.
 AGENT_FILES = (
     "pyctl/__init__.py",
@@ -147,7 +150,7 @@ class Builder:
 
     def agent(self, kernel: Kernel) -> Entry:
         """The entry that holds ``agent.cpio``: /init, the agent, and the drivers that it needs."""
-        tree = Tree.read(SOURCE_TOP, AGENT_FILES)
+        tree = Tree.read(TOP, AGENT_FILES)
         drivers = self._drivers(kernel)
         own = [kernel.key, _DRIVERS] if drivers else []
         key = digest(_INIT, FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key(), own)
@@ -179,14 +182,16 @@ class Builder:
     def project(self, kernel: Kernel) -> Entry:
         """The entry that holds ``project.cpio``: the project as the guest sees it."""
         modules = self.modules(kernel)
-        tree = Tree.read(SOURCE_TOP, _PROJECT_FILES)
+        has_tests = (TOP / "pyproject.toml").exists()
+        tree = Tree.read(TOP, _PROJECT_FILES + (_CHECKOUT_FILES if has_tests else ()))
         key = digest(tree.key(), modules.key, self.roots.toolchain_key())
 
         def make(work: Path) -> None:
             top = work / "root"
             tree.write(top / GUEST_TOP)
             self.roots.compile_python(top, [str(GUEST_TOP)])
-            self._compile_tests(top / GUEST_TOP)
+            if has_tests:
+                self._compile_tests(top / GUEST_TOP)
             shutil.copytree(modules.path, top / GUEST_TOP / "modules", ignore=_no_manifest)
             if kernel.config is not None:
                 (top / "boot").mkdir()

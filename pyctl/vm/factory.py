@@ -17,6 +17,7 @@ from pyctl.errors import TargetLost
 from pyctl.vm.build import Builder
 from pyctl.vm.machine import QemuProcess
 from pyctl.vm.plan import BASE_MODULES, READY_MODULES, BoardPlan, Recipe
+from pyctl.vm.process import need_libraries
 from pyctl.vm.qemu import Qemu, resolve_accel
 from pyctl.vm.recipes import DeviceTreeBoot, UefiBoot
 from pyctl.vm.roots import Roots
@@ -36,6 +37,8 @@ class BoardFactory:
     """Prepares what boards need and boots them."""
 
     def __init__(self, cache: Cache) -> None:
+        # They are needed in the middle only, after minutes of work.
+        need_libraries()
         self.cache = cache
         # What took how long, in the order in which it ended; see ``timed``.
         self.phases: list[tuple[str, float]] = []

@@ -18,12 +18,15 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pyctl.errors import NotReady
 
 # No tool takes as long on any machine of use; one that hangs must not hang us.
 TOOL_TIMEOUT_S = 900.0
+# What pyproject.toml lists as the extra "vm": what is imported, and what it is called.
+_LIBRARIES = {"fdt": "fdt", "debian": "python-debian", "qemu.qmp": "qemu.qmp"}
 _MAKE_NOISE = re.compile(r"make(\[\d+\])?: ")
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +47,22 @@ def die_with_parent() -> Callable[[], None]:
             os._exit(1)
 
     return in_child
+
+
+def need_libraries() -> None:
+    """Raise NotReady where a library of the extra ``vm`` is missing."""
+    for module, package in _LIBRARIES.items():
+        try:
+            found = find_spec(module) is not None
+        except ModuleNotFoundError:
+            # The package that it would be in is missing.
+            found = False
+        if not found:
+            raise NotReady(
+                f"The virtual board needs the Python package {package}, which is not installed.",
+                f"Run `pip install {' '.join(_LIBRARIES.values())}`, or install pyctl with its "
+                "extra: `pip install '.[vm]'`.",
+            )
 
 
 def need_tool(name: str, package: str) -> str:

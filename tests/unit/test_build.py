@@ -62,7 +62,7 @@ def test_the_key_names_exactly_the_source(tree: Path) -> None:
 
 
 def test_without_the_source_there_is_a_clear_word(tmp_path: Path) -> None:
-    with pytest.raises(NotReady, match="source is not beside"):
+    with pytest.raises(NotReady, match="source is not there"):
         module_source(tmp_path)
 
 

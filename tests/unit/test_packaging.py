@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is installed: the sources of modules and firmware beside pyctl, and what is missing."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pyctl.cache import Cache
+from pyctl.errors import NotReady
+from pyctl.kbuild import module_source
+from pyctl.vm import process
+from pyctl.vm.factory import BoardFactory
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def test_the_modules_source_beside_pyctl_is_that_of_the_checkout() -> None:
+    files = {name: data for name, _mode, data in module_source().files}
+    written = [TOP / "Kbuild", *(TOP / "module").rglob("*")]
+    assert files == {
+        str(path.relative_to(TOP)): path.read_bytes()
+        for path in written
+        if path.name == "Kbuild" or (path.suffix in (".c", ".h") and ".mod" not in path.suffixes)
+    }
+
+
+def test_the_libraries_that_are_looked_for_are_those_of_the_extra() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    wanted = {line.partition(">=")[0] for line in project["optional-dependencies"]["vm"]}
+    assert wanted == set(process._LIBRARIES.values())
+
+
+@pytest.mark.parametrize("missing", ["fdt", "debian", "qemu", "qemu.qmp"])
+def test_a_missing_extra_is_one_sentence_with_the_cure(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(name: str) -> object:
+        if name == missing:
+            return None
+        if name.startswith(f"{missing}."):
+            raise ModuleNotFoundError(name=missing)
+        return find_spec(name)
+
+    monkeypatch.setattr(process, "find_spec", find)
+    with pytest.raises(NotReady, match="is not installed") as caught:
+        BoardFactory(Cache(tmp_path))
+    assert "pip install fdt python-debian qemu.qmp" in caught.value.hint
