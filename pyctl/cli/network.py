@@ -26,8 +26,15 @@ _STOP_TIMEOUT_S = 20.0
     default=0,
     help="Port of 127.0.0.1 for its sshd.  [default: one that is free]",
 )
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="NAME",
+    help="A Debian package that it has besides; needs --memory (repeatable).",
+)
 @pass_session
-def serve(session: Session, port: int, **options: Any) -> int:
+def serve(session: Session, port: int, packages: tuple[str, ...], **options: Any) -> int:
     """Boot a board that ssh reaches, and keep it until Ctrl-C or `pyctl vm stop`.
 
     A board as a lab has it: Debian's packages, sshd, and nothing of this project but the
@@ -39,7 +46,7 @@ def serve(session: Session, port: int, **options: Any) -> int:
     factory = factory_of(session)
     with (
         terminable(),
-        boot(factory.cache, factory.roots, factory.plan(spec_of(options)), port) as (
+        boot(factory.cache, factory.roots, factory.plan(spec_of(options)), port, packages) as (
             process,
             reach,
         ),

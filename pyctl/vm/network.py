@@ -15,7 +15,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,16 +94,16 @@ class Reach:
 
 @contextlib.contextmanager
 def serve(
-    cache: Cache, roots: Roots, plan: BoardPlan, port: int = 0
+    cache: Cache, roots: Roots, plan: BoardPlan, port: int = 0, packages: Sequence[str] = ()
 ) -> Iterator[tuple[QemuProcess, Reach]]:
     """Boot a board of the network, and end it with the block; port 0 is any that is free.
 
-    Raises TargetLost where sshd does not answer, NotReady where the port is taken or a
-    tool is missing.
+    ``packages`` are those of Debian's that it has besides its own. Raises TargetLost where
+    sshd does not answer, NotReady where the port is taken or a tool is missing.
     """
     port = free_port(port)
     keygen = need_tool("ssh-keygen", "openssh-client")
-    base = roots.plain(PACKAGES).path / "base.cpio"
+    base = roots.plain((*PACKAGES, *packages))
     modules = roots.kernel_modules(plan.kernel).path / "modules"
     with cache.scratch("board") as run_dir:
         for name in ("user_key", "host_key"):
@@ -120,10 +120,10 @@ def serve(
                 run_dir / name,
             ]
             run(command, what="make the board's keys")
-        own = _own_root(run_dir, plan.kernel, modules)
+        own = _own_root(run_dir, plan.kernel, modules, base.describe()["packages"])
         process = QemuProcess(plan, run_dir, network=_network(port))
         try:
-            process.boot((base, own))
+            process.boot((base.path / "base.cpio", own))
             reach = Reach(
                 port, os.getpid(), _config(run_dir, port), plan.kernel.release, plan.spec.boot
             )
@@ -156,8 +156,11 @@ def _network(port: int) -> tuple[str, ...]:
     )
 
 
-def _own_root(run_dir: Path, kernel: Kernel, modules: Path) -> Path:
-    """The archive with what is this board's alone: its configuration, drivers and keys."""
+def _own_root(run_dir: Path, kernel: Kernel, modules: Path, packages: dict[str, str]) -> Path:
+    """The archive with what is this board's alone: its configuration, drivers and keys.
+
+    ``packages`` are those in its root, each with its version.
+    """
     top = run_dir / "root"
     drivers = [next(modules.glob(f"kernel/{name}.ko*")) for name in _MODULES]
     texts = _FILES | {
@@ -173,6 +176,8 @@ def _own_root(run_dir: Path, kernel: Kernel, modules: Path) -> Path:
     for name in ("boot", "home", "var/lib", "var/log", "var/tmp"):
         (top / name).mkdir(parents=True)
     (top / "var/tmp").chmod(0o1777)
+    if any(name.startswith("dpkg:") for name in packages):
+        _dpkg_record(top, packages)
     if kernel.config is not None:
         shutil.copy(kernel.config, top / f"boot/config-{kernel.release}")
     for path in drivers:
@@ -182,6 +187,31 @@ def _own_root(run_dir: Path, kernel: Kernel, modules: Path) -> Path:
     (top / "root").chmod(0o700)
     make_cpio(top, run_dir / "own.cpio")
     return run_dir / "own.cpio"
+
+
+def _dpkg_record(top: Path, packages: dict[str, str]) -> None:
+    """Record the packages of a root as dpkg would have, had it unpacked them.
+
+    So dpkg and apt can install what needs them. Which files are whose is not recorded.
+    """
+    record = top / "var/lib/dpkg"
+    for name in ("info", "updates"):
+        (record / name).mkdir(parents=True)
+    for name in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
+        (top / name).mkdir(parents=True)
+    (record / "info/format").write_text("1\n")
+    (record / "available").touch()
+    stanzas = []
+    for named, version in packages.items():
+        name, _, arch = named.partition(":")
+        (record / f"info/{name}.list").touch()
+        stanzas.append(
+            f"Package: {name}\nStatus: install ok installed\nMaintainer: Debian\n"
+            # A package may ask for python3 of any architecture.
+            "Multi-Arch: allowed\n"
+            f"Architecture: {arch}\nVersion: {version}\nDescription: {name}\n"
+        )
+    (record / "status").write_text("\n".join(stanzas))
 
 
 def _config(run_dir: Path, port: int) -> Path:
