@@ -59,3 +59,17 @@ DEFECTS = {
     "never returns from the fifth call": "hang@every=5",
     "very slow": "latency:3000000",
 }
+
+# Planted on a board with UEFI as well: one for each way in which a defect shows.
+SEEN_WITH_UEFI = (
+    "success without doing anything",
+    "last line left out",
+    "clean without invalidating",
+    "dirty bytes beside a partly covered line lost",
+    "nothing done on CPU 0",
+    "always BUSY",
+    "garbage in the upper half of x0",
+    "x4-x17 not preserved",
+    "lies about being global",
+    "SMC32 aliases answered",
+)
