@@ -88,7 +88,7 @@ def right_kind_of_board(on_target, request):
     asked: dict[str, Any] = {}
     for mark in reversed(list(request.node.iter_markers("board"))):
         asked |= mark.kwargs
-    if 1 < asked.get("cpus", 0) <= os.cpu_count():
+    if 1 < asked.get("cpus", 0) <= os.cpu_count() or asked.get("cpus") == os.cpu_count() == 1:
         del asked["cpus"]
     if asked and "PYCTL_BOARD_AS_ASKED" not in os.environ:
         what = ", ".join(f"{name}={value!r}" for name, value in asked.items())
@@ -208,14 +208,21 @@ def reserved_range(on_target):
     return found
 
 
-@pytest.fixture
-def target_range(on_target, request):
-    """A range to aim at: one that is safe, else scratch memory, which every machine has."""
+@contextlib.contextmanager
+def aimed_range(debugfs):
+    """A range to aim at: one that is safe, else scratch memory, which holds its module."""
     if found := safe_range():
         yield found
         return
-    with scratch(request.getfixturevalue("debugfs"), SCRATCH_BYTES) as memory:
+    with scratch(debugfs, SCRATCH_BYTES) as memory:
         yield memory.range
+
+
+@pytest.fixture
+def target_range(debugfs):
+    """A range to aim at, which every machine has; see ``aimed_range``."""
+    with aimed_range(debugfs) as found:
+        yield found
 
 
 @pytest.fixture
@@ -323,6 +330,15 @@ def two_cpus(on_target):
 
 
 @pytest.fixture
+def one_cpu(on_target):
+    """Keep this process, and what it starts, to the first CPU, however many the board has."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {0})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
 def wait_until():
     """Wait for a condition, bounded; for what another process or CPU brings about."""
 
@@ -359,7 +375,7 @@ def in_background():
 
 
 @pytest.fixture
-def call_on(debugfs, in_background, wait_until, stub):
+def call_on(debugfs, in_background, wait_until, stub, two_cpus):
     """Makes a CLEAN_INV_MEMREGION call on a CPU, in the background, once it is in firmware."""
 
     def make(cpu, base, size):

@@ -13,6 +13,8 @@ import struct
 
 import pytest
 
+from tests.harness.reports import MISSING
+
 # Linux include/uapi/linux/io_uring.h, asm-generic/unistd.h
 _SYS_IO_URING_SETUP, _SYS_IO_URING_ENTER = 425, 426
 _OP_POLL_ADD, _POLL_IN = 6, 1
@@ -29,7 +31,7 @@ class Poll:
         params = ctypes.create_string_buffer(_PARAMS_BYTES)
         self.ring = libc.syscall(_SYS_IO_URING_SETUP, 1, params)
         if self.ring < 0:
-            pytest.skip(f"needs io_uring: {os.strerror(ctypes.get_errno())}")
+            pytest.skip(f"{MISSING} io_uring: {os.strerror(ctypes.get_errno())}")
         _head, tail, _mask, _entries, _flags, _dropped, array = struct.unpack_from(
             "7I", params.raw, _SQ_OFF
         )

@@ -33,8 +33,7 @@ def test_scratch_is_invalidated(pyctl, provider, stub, system, via):
 @pytest.mark.board(append="reserve_mem=1M:1M:memregion reserve_mem=64K:64K:memregion1")
 def test_what_was_reserved_by_name_is_safe_to_target(pyctl, provider, system, debugfs):
     named = {found.name: found for found in debugfs.reserved()}
-    if not named:
-        pytest.skip("needs reserve_mem=1M:1M:memregion on the kernel's command line")
+    assert named
     known = {region.name: region for region in regions(system) if region.name in named}
     for name, found in named.items():
         assert (known[name].range.addr, known[name].range.size) == (found.addr, found.size)

@@ -27,12 +27,14 @@ from pyctl.target.observers import ModelObserver
 pytestmark = pytest.mark.duration(300)
 SIZE = 0x4000
 # For tests of one fault or one shape: races take more CPUs, and most of the time.
-WITHOUT_RACES = pytest.mark.board(cpus=1)
+WITHOUT_RACES = pytest.mark.usefixtures("one_cpu")
 
 
-def run(system, debugfs, observer="auto", line_size=64, callers=2, size=SIZE, scratch=None):
+def run(system, debugfs, observer="auto", line_size=64, callers=2, prepare=None, **wish):
     chosen = choose_observer(debugfs, observer)
-    with target_of(debugfs, Wish(size=size, scratch=scratch)) as target:
+    with target_of(debugfs, Wish(**({"size": SIZE} | wish))) as target:
+        if prepare:
+            prepare(target.range)
         plan = Plan(target.range, line_size, chosen, callers, 30, target.scratch)
         report = execute(system, plan, check_plan(system, plan), lambda case: None)
     assert chosen == "alias" or not report.is_blind
@@ -125,7 +127,6 @@ def test_firmware_that_is_busy_while_somebody_is_inside_raises_no_alarm(coherenc
         ("skip_second_half", {STALE}),
         ("wrong_base", {STALE}),
         ("wrong_base:-64", {STALE}),
-        ("only_below:0x5f000400", {STALE}),
         ("lose_partial", {LOST}),
         ("clean_only", {STALE}),
         ("invalidate_only", {LOST}),
@@ -137,8 +138,24 @@ def test_each_fault_is_seen_for_what_it_is(coherency, stub, fault, expected):
     names, seen = verdicts(coherency())
     assert seen == expected
     # In some case the fault may have nothing to act on, in others it has.
-    if fault not in ("skip_second_half", "lose_partial", "only_below:0x5f000400"):
+    if fault not in ("skip_second_half", "lose_partial"):
         assert {"one line", "a page", "whole window", "2 callers at once"} <= names
+
+
+@WITHOUT_RACES
+def test_firmware_that_stops_at_an_address_is_seen_above(coherency, stub):
+    limit = 0
+
+    def prepare(window):
+        nonlocal limit
+        limit = window.addr + 0x400
+        arm(stub, f"only_below:{limit:#x}")
+
+    cases = coherency(prepare=prepare)
+    names, seen = verdicts(cases)
+    assert seen == {STALE}
+    assert "whole window" in names
+    assert min(bad.line for case in cases.values() for bad in case.count.bad) == limit
 
 
 @WITHOUT_RACES
@@ -299,18 +316,18 @@ def test_alias_observer_clears_good_memory_and_says_what_it_cannot_show(system, 
     assert_clean(run(system, debugfs, observer="alias"))
 
 
-def test_window_is_checked_before_anything_is_written(system, debugfs, provider, target_range):
-    before = debugfs.read_memory(target_range.addr, 4096)
+def test_window_is_checked_before_anything_is_written(system, debugfs, provider, reserved_range):
+    before = debugfs.read_memory(reserved_range.addr, 4096)
     for addr, size in (
-        (target_range.addr + 8, 4096),
-        (target_range.addr, 64),
-        (target_range.addr - 4096, 8192),
-        (target_range.addr, 8 << 20),
+        (reserved_range.addr + 8, 4096),
+        (reserved_range.addr, 64),
+        (reserved_range.addr - 4096, 8192),
+        (reserved_range.addr, 8 << 20),
     ):
         plan = Plan(Range(addr, addr + size), 64, "model", 1, 30)
         with pytest.raises(UsageError):
             check_plan(system, plan)
-    assert debugfs.read_memory(target_range.addr, 4096) == before
+    assert debugfs.read_memory(reserved_range.addr, 4096) == before
 
 
 @WITHOUT_RACES

@@ -309,7 +309,7 @@ def test_a_command_that_reports_prints_one_json_object(pyctl, provider, aimed):
 
 def test_build_without_headers_is_3(pyctl, on_target):
     if Path(f"/lib/modules/{platform.release()}/build/Makefile").exists():
-        pytest.skip("this machine has kernel headers")
+        pytest.skip(f"{OTHER_KIND} one without kernel headers")
     ended = pyctl("build", "--json")
     assert (ended.status, ended.json["ok"]) == (3, False)
     assert "headers" in ended.message + ended.json["hint"]

@@ -149,7 +149,7 @@ def test_a_version_that_falls_while_running_ends_the_questions(debugfs, stub):
 # -- what firmware was at boot ----------------------------------------------------
 
 
-def check_too_old(system, pyctl):
+def check_too_old(system, pyctl, aimed):
     """Nothing of a firmware below SMCCC 1.1 is asked or called, by anybody."""
     stub = Stub(raw_by_hvc)
     stub.reset(records_only=True)
@@ -167,7 +167,7 @@ def check_too_old(system, pyctl):
     assert "1.0" in missing["smccc"]
     assert {"function", "provider"} <= set(missing)
     for via in ("memregion", "smccc"):
-        ended = pyctl("invalidate", "--addr", "0x5f000000", "--size", "4K", "--via", via, "--json")
+        ended = pyctl("invalidate", *aimed, "--size", "4K", "--via", via, "--json")
         assert (ended.status, ended.json["ok"]) == (3, False)
     attributes = pyctl("attributes", "--json")
     assert attributes.status == 3
@@ -177,13 +177,13 @@ def check_too_old(system, pyctl):
 
 
 @pytest.mark.board(firmware=["smccc=none"], cpus=1)
-def test_firmware_without_smccc_version_is_asked_nothing(system, debugfs, pyctl):
-    check_too_old(system, pyctl)
+def test_firmware_without_smccc_version_is_asked_nothing(system, debugfs, pyctl, aimed):
+    check_too_old(system, pyctl, aimed)
 
 
 @pytest.mark.board(firmware=["smccc=1.0"])
-def test_firmware_with_smccc_1_0_is_asked_nothing(system, debugfs, pyctl):
-    check_too_old(system, pyctl)
+def test_firmware_with_smccc_1_0_is_asked_nothing(system, debugfs, pyctl, aimed):
+    check_too_old(system, pyctl, aimed)
 
 
 @pytest.mark.board(firmware=["smccc=1.1"], conduit="smc")

@@ -109,13 +109,13 @@ def test_every_kth_call_but_not_for_ever(faults, firmware):
     assert (armed.seen, armed.fired) == (7, 2)
 
 
-def test_one_cpu_only(faults, firmware):
+def test_one_cpu_only(faults, firmware, two_cpus):
     arm(faults, "status:-77@cpu=1@next=2")
     assert firmware.statuses(2, cpu=0) == [0, 0]
     assert firmware.statuses(3, cpu=1) == [-77, -77, 0]
 
 
-def test_faults_combine(faults, firmware, stub):
+def test_faults_combine(faults, firmware, stub, two_cpus):
     arm(faults, "status:-77@every=2,x0_garbage:0x1234,latency:20000@next=1,clobber_x4_x17@cpu=1")
     first, second = firmware.clean_inv(cpu=0), firmware.clean_inv(cpu=1)
     assert (first.x[0], first.changed) == (0x1234_0000_0000, set())
@@ -213,7 +213,7 @@ def test_any_latency(faults, firmware, stub, latency_us):
 
 
 @pytest.mark.pristine_board
-def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub):
+def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub, two_cpus):
     """The CPU that hangs is lost to the kernel, too; another one tells which it is."""
     arm(faults, "hang@next=1@cpu=1")
     os.sched_setaffinity(0, {0})
@@ -348,7 +348,7 @@ def test_simd_registers_not_preserved(faults):
     ("kind", "register"),
     [("attr_global", 1), ("attr_latency_us", 2), ("attr_rate", 3), ("attr_break_even", 4)],
 )
-def test_attributes_lie_and_change(faults, firmware, kind, register):
+def test_attributes_lie_and_change(faults, firmware, kind, register, two_cpus):
     truth = firmware.call(ATTRIBUTES).x[1:5]
     arm(faults, f"{kind}:1@every=2")
     seen = [firmware.call(ATTRIBUTES).x[1:5] for _ in range(4)]

@@ -22,6 +22,7 @@ from pyctl.target.debugfs import exchange
 from pyctl.target.kmod import insert
 from pyctl.target.modinfo import find_file
 from tests.harness.reports import MISSING, OTHER_KIND
+from tests.target.conftest import safe_range
 from tests.target.runner import Running, umount
 from tests.target.statuses import Status
 from tests.target.task_work import Poll
@@ -151,24 +152,35 @@ def test_by_va_the_range_is_checked_and_firmware_left_alone(provider, stub, targ
         (width - 4096, 8192, errno.EINVAL),
         (width - 8192, 4096, errno.ENXIO),
         # The range ends within nothing; what lies before it may have been cleaned.
-        (target_range.end - 4096, 0x40_0000, errno.ENXIO),
+        (memory_end() - 4096, 0x40_0000, errno.ENXIO),
     ):
         assert provider.call(base, length, via="va").errno == expected, hex(base)
     assert nothing_was_sent(stub)
 
 
+# As a device tree and as ACPI call them in /proc/iomem.
+REGISTERS = ("pl011", "ARMH0011", "GICD", "PCI ECAM")
+
+
 def top_level_resources():
-    """Where each begins, and its name."""
+    """Where each begins and ends, and its name."""
     for line in Path("/proc/iomem").read_text().splitlines():
         span, _, name = line.partition(" : ")
         if not line.startswith(" "):
-            yield int(span.split("-")[0], 16), name
+            first, last = (int(text, 16) for text in span.split("-"))
+            yield first, last + 1, name
+
+
+def memory_end():
+    """Where the last memory that the kernel knows of ends."""
+    known = ("System RAM", "reserved")
+    return max(end for _addr, end, name in top_level_resources() if name in known)
 
 
 @pytest.mark.board(boot="uefi", conduit="smc")
 def test_by_va_memory_that_firmware_has_kept_is_memory(provider, stub):
     """UEFI's memory map says so; to the kernel it is only "reserved"."""
-    for addr, name in top_level_resources():
+    for addr, _end, name in top_level_resources():
         if name in ("System RAM", "reserved"):
             record = provider.call(addr, 4096, via="va")
             assert (record.errno, record.completed) == (0, 1), f"{addr:#x} {name}"
@@ -177,11 +189,9 @@ def test_by_va_memory_that_firmware_has_kept_is_memory(provider, stub):
 
 def test_by_va_registers_are_not_taken_for_memory(pyctl, provider, stub):
     """A cacheable mapping of them would let the CPU read from a device as it likes."""
-    # As a device tree and as ACPI call them.
-    names = ("pl011", "ARMH0011", "GICD", "PCI ECAM")
-    found = [(addr, name) for addr, name in top_level_resources() if name.startswith(names)]
+    found = [(addr, name) for addr, _, name in top_level_resources() if name.startswith(REGISTERS)]
     if not found:
-        pytest.skip(f"needs one of {', '.join(names)} in /proc/iomem")
+        pytest.skip(f"{OTHER_KIND} one with {' or '.join(REGISTERS)} in /proc/iomem")
     for addr, name in found:
         assert provider.call(addr, 4096, via="va").errno == errno.ENXIO, name
         # Long enough to be mapped piece by piece, or not a whole page.
@@ -356,16 +366,23 @@ BAD_RANGES = [
     ("0x1_0000_0000_0000_0000", "4K", "wraps"),
     ("0", "0xffffffffffffffff", "width"),
     ("0xffff_ffff_f000", "8K", "width"),
-    ("0x5effff00", "8K", "overlaps"),
-    ("0x5e000000", "4K", "eserved"),
-    ("0x5ffff000", "8K", "Nothing on this machine describes"),
-    ("0x9000000", "4K", "pl011"),
 ]
+
+
+def unsafe_ranges():
+    """Ranges of this machine that are somebody's, or nobody's, as in BAD_RANGES."""
+    resources = list(top_level_resources())
+    for name in ("System RAM", "reserved", *REGISTERS):
+        if addrs := [addr for addr, _end, found in resources if found.startswith(name)]:
+            yield hex(addrs[0]), "4K", name if name in REGISTERS else "overlaps"
+    if found := safe_range():
+        yield hex(found.addr - 0x100), "8K", "overlaps"
+        yield hex(found.end - 0x1000), "8K", "Nothing on this machine describes"
 
 
 @pytest.mark.parametrize("via", WAYS)
 def test_a_bad_range_is_refused_before_anything_is_sent(pyctl, provider, stub, via):
-    for addr, size, words in BAD_RANGES:
+    for addr, size, words in (*BAD_RANGES, *unsafe_ranges()):
         ended = pyctl("invalidate", "--addr", addr, "--size", size, "--via", via, "--json")
         assert ended.status == 2, (addr, size)
         assert words in ended.message, (addr, size)

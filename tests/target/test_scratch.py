@@ -17,6 +17,7 @@ from pyctl.target.answers import Fields, Request, blocks
 from pyctl.target.debugfs import Debugfs, exchange
 from pyctl.target.kmod import insert, remove
 from pyctl.target.modinfo import find_file
+from tests.harness.reports import OTHER_KIND
 from tests.target.runner import Running
 
 TOP = Path("/sys/kernel/debug/memregion_test")
@@ -226,8 +227,6 @@ def test_it_can_be_invalidated(provider, stub, via):
 
 @pytest.mark.board(append="reserve_mem=1M:1M:memregion reserve_mem=64K:64K:memregion1")
 def test_what_was_reserved_by_name_is_told(debugfs):
-    if "reserve_mem=" not in Path("/proc/cmdline").read_text():
-        pytest.skip("needs reserve_mem=1M:1M:memregion on the kernel's command line")
     first, second = (Fields("reserved", text) for text in blocks((TOP / "reserved").read_text()))
     assert (first.text("name"), first.number("size")) == ("memregion", MIB)
     assert (second.text("name"), second.number("size")) == ("memregion1", 64 << 10)
@@ -239,7 +238,7 @@ def test_what_was_reserved_by_name_is_told(debugfs):
 
 def test_where_nothing_was_reserved_nothing_is_told(debugfs):
     if "reserve_mem=" in Path("/proc/cmdline").read_text():
-        pytest.skip("needs a kernel without reserve_mem= on its command line")
+        pytest.skip(f"{OTHER_KIND} one without reserve_mem= on its command line")
     assert (TOP / "reserved").read_text() == ""
 
 
