@@ -71,6 +71,13 @@ def pytest_addoption(parser):
         metavar="DIR",
         help="test these built modules on virtual boards, and not the project's own",
     )
+    group.addoption(
+        "--kernel",
+        metavar="WHICH",
+        help="the kernel of virtual boards, as for `pyctl vm run`: a flavour, a version, or an "
+        "Image with --kdir (default: the newest)",
+    )
+    group.addoption("--kdir", type=Path, metavar="DIR", help="build tree of --kernel PATH")
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
 
 
@@ -168,10 +175,18 @@ def over_there(item):
     return nodeid, BOARDS.get(board)
 
 
+def usual_board(config):
+    """The virtual board of a test that asks for none, as options of ``pyctl.vm.spec.Spec``."""
+    from tests.harness.virtual import BOARDS
+
+    only = (config.getoption("boards") or "").split(",")[0]
+    return {name: config.getoption(name) for name in ("kernel", "kdir")} | BOARDS.get(only, {})
+
+
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
     from tests.harness.ssh import Destination, SshTarget
-    from tests.harness.virtual import BOARDS, VmTarget, modules_for
+    from tests.harness.virtual import VmTarget, modules_for
 
     if BOARD not in config.stash:
         where = config.stash[REMOTE]
@@ -181,8 +196,7 @@ def the_target(config):
             return reporter and reporter.write_line(f"board: {text}")
 
         if where == "vm":
-            only = (config.getoption("boards") or "").split(",")[0]
-            config.stash[BOARD] = VmTarget(say, BOARDS.get(only), config.getoption("modules"))
+            config.stash[BOARD] = VmTarget(say, usual_board(config), config.getoption("modules"))
         else:
             config.stash[BOARD] = SshTarget(
                 Destination(where.removeprefix("ssh:"), config.getoption("ssh_config")),

@@ -10,16 +10,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
-
-from debian.debian_support import Version
 
 from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import NotReady, PyctlError
 from pyctl.vm.debian import SUITE, Apt, host_mirror
-from pyctl.vm.process import need_tool, run
+from pyctl.vm.kernel import fetch_source
+from pyctl.vm.process import need_tool
 
 FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 """The script, and what it reads beside itself."""
@@ -44,25 +42,10 @@ def checkpatch(cache: Cache) -> Entry:
 def _make(cache: Cache, work: Path) -> dict[str, Any]:
     need_tool("dpkg-deb", "dpkg")
     cache.need_space(_NEEDED_BYTES, "the kernel's source")
-    apt = Apt(cache, host_mirror())
-    newest = newest_source(apt.names(r"^linux-source-[0-9.]+$"))
-    if newest is None:
-        raise NotReady(
-            "The host's Debian mirror has no kernel source.",
-            "Run the check again when it has; see 'apt-cache search linux-source'.",
-        )
-    [deb] = apt.download([newest], work / "debs")
-    run(["dpkg-deb", "-x", deb, work / "source"], what=f"unpack {deb.name}")
-    [archive] = (work / "source/usr/src").glob("linux-source-*.tar.xz")
+    archive, package = fetch_source(Apt(cache, host_mirror()), work)
     extract(archive, work)
-    shutil.rmtree(work / "debs")
     shutil.rmtree(work / "source")
-    return {"package": deb.stem}
-
-
-def newest_source(names: Iterable[str]) -> str | None:
-    """The package of the newest kernel's source; None if there is none."""
-    return max(names, key=lambda name: Version(name.rpartition("-")[2]), default=None)
+    return {"package": package}
 
 
 def extract(archive: Path, into: Path) -> None:

@@ -191,6 +191,31 @@ def fetch_modules(apts: Iterable[Apt], work: Path, kernel: Kernel) -> dict[str, 
     return {"packages": {f"{name}:{arch}": version}}
 
 
+def fetch_source(apt: Apt, work: Path) -> tuple[Path, str]:
+    """Fetch the newest kernel source that there is; give its archive, and the package's name.
+
+    Raises NotReady where the mirror has none.
+    """
+    package = newest_source(apt.names(r"^linux-source-[0-9.]+$"))
+    if package is None:
+        raise NotReady(
+            "The host's Debian mirror has no kernel source.",
+            "Run the command again when it has; see 'apt-cache search linux-source'.",
+        )
+    [deb] = apt.download([package], work / "debs")
+    run(["dpkg-deb", "-x", deb, work / "source"], what=f"unpack {deb.name}")
+    shutil.rmtree(work / "debs")
+    [archive] = (work / "source/usr/src").glob("linux-source-*.tar.xz")
+    return archive, deb.stem
+
+
+def newest_source(names: Iterable[str]) -> str | None:
+    """The package of the newest kernel's source; None if there is none."""
+    from debian.debian_support import Version
+
+    return max(names, key=lambda name: Version(name.rpartition("-")[2]), default=None)
+
+
 def _releases(packages: set[str], version: str, flavour: str) -> list[str]:
     """The releases that can be run and built for, in ascending order, of package names."""
     # Who has a kernel in the cache needs the library no more.

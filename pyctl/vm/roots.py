@@ -241,14 +241,20 @@ class Roots:
 
     def _make_toolchain(self, work: Path) -> dict[str, Any]:
         top = work / "root"
-        versions = self.apt.bootstrap(top, [self.apt.host_arch], TOOLCHAIN_PACKAGES)
+        versions = self.unpack_toolchain(top)
+        for litter in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
+            shutil.rmtree(top / litter, ignore_errors=True)
+        return {"packages": versions}
+
+    def unpack_toolchain(self, top: Path, more: Sequence[str] = ()) -> dict[str, str]:
+        """Unpack the toolchain's packages, and ``more``, into a new root; give their versions."""
+        packages = (*TOOLCHAIN_PACKAGES, *more)
+        versions = self.apt.bootstrap(top, [self.apt.host_arch], packages)
         merge_usr(top)
         for name, target in (("sh", "bash"), ("awk", "gawk")):
             (top / "usr/bin" / name).unlink(missing_ok=True)
             (top / "usr/bin" / name).symlink_to(target)
-        for litter in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
-            shutil.rmtree(top / litter, ignore_errors=True)
-        return {"packages": versions}
+        return versions
 
     @contextlib.contextmanager
     def build_root(self, kernel: Kernel | None = None) -> Iterator[Path]:

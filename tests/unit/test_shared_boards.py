@@ -210,6 +210,18 @@ def test_all_boards_or_those_that_are_named_if_asked_for(mark: str) -> None:
         boards_for(boards="@hvc-1cpu,@hvc-2cpu", nodeid="a", marks={mark})
 
 
+def test_every_board_has_the_kernel_that_is_asked_for() -> None:
+    from tests.conftest import usual_board
+
+    options = {"kernel": "image", "kdir": "tree", "boards": "@smc-4cpu"}
+    target = VmTarget.__new__(VmTarget)
+    target.usual = usual_board(SimpleNamespace(getoption=options.__getitem__))
+    item = SimpleNamespace(iter_markers=lambda _name: [pytest.mark.board(cpus=1).mark])
+    for board, cpus in ((None, 1), ({"cpus": 2}, 2)):
+        spec = target.spec(item, board)
+        assert (spec.kernel, spec.kdir, spec.conduit, spec.cpus) == ("image", "tree", "smc", cpus)
+
+
 def test_boards_with_uefi_are_there_for_who_names_them() -> None:
     assert not [name for name in virtual.EVERY_BOARD if "uefi" in name]
     for cpus in (1, 4):

@@ -7,7 +7,8 @@ import tarfile
 import pytest
 
 from pyctl.errors import NotReady
-from pyctl.vm.checkpatch import FILES, extract, newest_source
+from pyctl.vm.checkpatch import FILES, extract
+from pyctl.vm.kernel import newest_source
 
 
 def archive_of(path, names):

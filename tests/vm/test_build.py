@@ -1,43 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is built for a board: modules for the kernels that we promise, recognisable, and bytecode.
-
-Every build of the modules is one with W=1 and -Werror (``pyctl.vm.build``), so that it
-succeeds says that there is no warning.
-"""
+"""What is built for a board, beside the modules: bytecode of the target tests."""
 
 from pathlib import Path
 
-import pytest
-
-from pyctl.cache import Cache
-from pyctl.target.modinfo import ModuleFile
-from pyctl.vm.build import Builder
-from pyctl.vm.roots import Roots
-
 TOP = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.parametrize(
-    ("kernel", "names"),
-    [
-        # The kernel of Debian 12, the oldest that Debian still has.
-        ("6.1", {"memregion_test"}),
-        # Debian's stable kernel, which has no framework and so no place for a provider.
-        ("6.12", {"memregion_test"}),
-        ("cloud-arm64", {"memregion_test", "smccc_cache"}),
-        # Pages of 16 KiB.
-        ("arm64-16k", {"memregion_test", "smccc_cache"}),
-    ],
-)
-def test_the_modules_build_without_a_warning(kernel, names):
-    roots = Roots(Cache())
-    found = roots.kernel(kernel, None)
-    entry = Builder(roots.cache, roots).modules(found)
-    modules = {path.stem: ModuleFile.read(path) for path in entry.path.glob("*.ko")}
-    assert set(modules) == names
-    for module in modules.values():
-        assert module.release == found.release
-        assert module.srcversion
 
 
 # Layout of a bytecode file: PEP 552.

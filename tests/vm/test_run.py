@@ -155,22 +155,6 @@ def test_dry_run_prints_a_command_and_boots_nothing(pyctl):
     assert "-smp 3" in done.stdout
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
-def test_an_older_kernel_has_no_framework_and_says_so(pyctl, kernel):
-    """The kernels of Debian 12 and 13 are older than the framework."""
-    command = "pyctl invalidate --addr 0x5f000000 --size 64K"
-    done = pyctl.on_board(
-        *("sh", "-c", f"uname -r; {command} --via va --json && {command}"),
-        options=("--kernel", kernel, "--cold"),
-    )
-    release, _, text = done.stdout.partition("\n")
-    assert release.startswith(f"{kernel}.")
-    assert json.loads(text)["ok"] is True
-    # Of the second command.
-    assert done.returncode == 3, done.stderr
-    assert "6.19" in done.stderr
-
-
 def test_two_boards_at_once_do_not_meet(pyctl):
     script = "pyctl invalidate --addr 0x5f000000 --size 4K --count 20 --json"
     boards = [
