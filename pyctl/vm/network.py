@@ -2,9 +2,13 @@
 """The board of the network: reached by ssh and by nothing else, with nothing of ours in it.
 
 Debian packages, a kernel of Debian's, and sshd behind a port of the loopback
-address. What a lab's board has been given by its people is made for each board
-anew: keys, an address, and a process 1. The board runs for as long as the process
-that started it; ``boards`` finds those of all processes.
+address. What a lab's board has been given by its people is made here: keys, an
+address, and a process 1. The board runs for as long as the process that started it;
+``boards`` finds those of all processes.
+
+It continues a snapshot of a board whose sshd has answered. So boards of one kind have
+the same keys, and begin with the same random numbers: no secret of theirs is one, and
+the loopback address is all that they are reached from. Their clock is set.
 """
 
 from __future__ import annotations
@@ -12,15 +16,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyctl.cache import Cache
+from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import NotReady, TargetLost
 from pyctl.vm.build import FSTAB
 from pyctl.vm.kernel import Kernel
@@ -28,6 +34,7 @@ from pyctl.vm.machine import QemuProcess
 from pyctl.vm.plan import BoardPlan
 from pyctl.vm.process import need_tool, run
 from pyctl.vm.roots import Roots, make_cpio
+from pyctl.vm.snapshot import Snapshot, shared_memory
 
 PACKAGES = ("openssh-server", "openssh-sftp-server")
 USER = "root"
@@ -65,6 +72,16 @@ _FILES = {
     "etc/fstab": FSTAB,
 }
 _RECORD = "board.json"
+_CONFIG = "ssh_config"
+_KEYS = ("user_key", "host_key", "host_key.pub")
+# The same for a board without an agent as ``pyctl.vm.agent`` does for one that has it.
+_CLEAR_MEMORY = (
+    "from pathlib import Path; import mmap;"
+    "free = int(Path('/proc/meminfo').read_text().split('MemFree:')[1].split()[0]) << 10;"
+    "mmap.mmap(-1, free - (48 << 20), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).madvise(23)"
+)
+# At some 250 MiB each.
+KEPT_SNAPSHOTS = 4
 
 
 @dataclass(frozen=True)
@@ -96,42 +113,115 @@ class Reach:
 def serve(
     cache: Cache, roots: Roots, plan: BoardPlan, port: int = 0, packages: Sequence[str] = ()
 ) -> Iterator[tuple[QemuProcess, Reach]]:
-    """Boot a board of the network, and end it with the block; port 0 is any that is free.
+    """Have a board of the network, and end it with the block; port 0 is any that is free.
 
     ``packages`` are those of Debian's that it has besides its own. Raises TargetLost where
     sshd does not answer, NotReady where the port is taken or a tool is missing.
     """
     port = free_port(port)
-    keygen = need_tool("ssh-keygen", "openssh-client")
-    base = roots.plain((*PACKAGES, *packages))
-    modules = roots.kernel_modules(plan.kernel).path / "modules"
-    with cache.scratch("board") as run_dir:
+    kind = _Kind(
+        cache, plan, roots.plain((*PACKAGES, *packages)), roots.kernel_modules(plan.kernel)
+    )
+    with cache.scratch("board") as run_dir, contextlib.ExitStack() as stack:
+        process = kind.continued(run_dir, port, stack)
+        if process is None:
+            process = stack.enter_context(kind.booted(run_dir, port))
+        reach = Reach(port, os.getpid(), run_dir / _CONFIG, plan.kernel.release, plan.spec.boot)
+        (run_dir / _RECORD).write_text(json.dumps(reach.as_json()))
+        yield process, reach
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of board: the plan, the root that its packages make, and its kernel's modules."""
+
+    cache: Cache
+    plan: BoardPlan
+    base: Entry
+    drivers: Entry
+
+    def continued(
+        self, run_dir: Path, port: int, stack: contextlib.ExitStack
+    ) -> QemuProcess | None:
+        """A board that continues a snapshot and ends with ``stack``; None where that cannot be."""
+        if self.plan.accel != "tcg":
+            return None
+        entry = self._snapshot()
+        with contextlib.ExitStack() as attempt:
+            process = QemuProcess(self.plan, run_dir, network=_network(port))
+            attempt.callback(process.close)
+            try:
+                for name in _KEYS:
+                    shutil.copy(entry.path / name, run_dir)
+                process.restore(Snapshot(entry.path))
+                _listen(process, run_dir, port, "date", "-s", f"@{time.time():.0f}")
+            except TargetLost as error:
+                self.cache.remove(entry)
+                self.cache.say(f"Snapshot {entry.key} cannot be continued. {error.message}")
+                return None
+            stack.push(attempt.pop_all())
+            return process
+
+    def _snapshot(self) -> Entry:
+        """The snapshot of a board whose sshd has answered, made if need be, and its keys."""
+
+        def make(work: Path) -> None:
+            clear = ("python3", "-c", _CLEAR_MEMORY)
+            with (
+                self.cache.scratch("board") as run_dir,
+                shared_memory(self.plan.recipe.ram_mib << 20, None) as memory_fd,
+                self.booted(run_dir, free_port(), memory_fd, clear) as process,
+            ):
+                assert process.monitor is not None
+                Snapshot(work).save(process.monitor, memory_fd)
+                for name in _KEYS:
+                    shutil.copy(run_dir / name, work)
+
+        key = digest(self.plan.base_key, self.base.key, self.drivers.key)
+        self.cache.keep_newest("network", KEPT_SNAPSHOTS)
+        return self.cache.get("network", key, "a snapshot of a board that ssh reaches", make)
+
+    @contextlib.contextmanager
+    def booted(
+        self,
+        run_dir: Path,
+        port: int,
+        memory_fd: int | None = None,
+        words: Sequence[str] = ("true",),
+    ) -> Iterator[QemuProcess]:
+        """A board that was booted from reset with keys of its own, and has run ``words``."""
+        keygen = need_tool("ssh-keygen", "openssh-client")
         for name in ("user_key", "host_key"):
-            command: list[str | Path] = [
-                keygen,
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "",
-                "-C",
-                "board",
-                "-f",
-                run_dir / name,
-            ]
-            run(command, what="make the board's keys")
-        own = _own_root(run_dir, plan.kernel, modules, base.describe()["packages"])
-        process = QemuProcess(plan, run_dir, network=_network(port))
+            options = ["-q", "-t", "ed25519", "-N", "", "-C", "board", "-f", str(run_dir / name)]
+            run([keygen, *options], what="make the board's keys")
+        packages = self.base.describe()["packages"]
+        own = _own_root(run_dir, self.plan.kernel, self.drivers.path / "modules", packages)
+        process = QemuProcess(self.plan, run_dir, memory_fd, _network(port))
         try:
-            process.boot((base.path / "base.cpio", own))
-            reach = Reach(
-                port, os.getpid(), _config(run_dir, port), plan.kernel.release, plan.spec.boot
-            )
-            wait_for_sshd(process, port)
-            (run_dir / _RECORD).write_text(json.dumps(reach.as_json()))
-            yield process, reach
+            process.boot((self.base.path / "base.cpio", own))
+            _listen(process, run_dir, port, *words)
+            yield process
         finally:
             process.close()
+
+
+def _listen(process: QemuProcess, run_dir: Path, port: int, *words: str) -> None:
+    """Wait until a board can be reached, and run a command there."""
+    config = _config(run_dir, port)
+    wait_for_sshd(process, port)
+    ssh = [need_tool("ssh", "openssh-client"), "-F", str(config), f"{USER}@{HOST}"]
+    try:
+        done = subprocess.run(
+            [*ssh, shlex.join(words)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BOOT_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise _lost(process, f"a command over ssh did not end in {BOOT_TIMEOUT_S:g} s") from None
+    if done.returncode:
+        raise _lost(process, f"a command over ssh failed: {done.stderr.strip()}")
 
 
 def free_port(wanted: int = 0) -> int:
@@ -218,7 +308,7 @@ def _config(run_dir: Path, port: int) -> Path:
     """Write the configuration with which ssh reaches the board, and asks nothing."""
     known = run_dir / "known_hosts"
     known.write_text(f"[{HOST}]:{port} {(run_dir / 'host_key.pub').read_text()}")
-    config = run_dir / "ssh_config"
+    config = run_dir / _CONFIG
     config.write_text(
         f"Host {HOST}\n  Port {port}\n  User {USER}\n  IdentityFile {run_dir / 'user_key'}\n"
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n  StrictHostKeyChecking yes\n"
