@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pyctl.errors import NotReady
+from pyctl.places import cache_root, home, home_cache
 
 MANIFEST = "manifest.json"
 TREE = "tree.json"
@@ -33,14 +34,6 @@ TREE = "tree.json"
 LAYOUT = 2
 # An entry with more files than this holds a tree.
 _FEW_FILES = 64
-
-
-def cache_root() -> Path:
-    """The cache directory: ``$PYCTL_CACHE``, else ``$XDG_CACHE_HOME/pyctl``."""
-    if path := os.environ.get("PYCTL_CACHE"):
-        return Path(path)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pyctl"
 
 
 def digest(*parts: object) -> str:
@@ -332,6 +325,11 @@ class Cache:
 
     def _dir(self, name: str) -> Path:
         path = self.root / name
+        if self.root == home_cache(home()) and not home().is_dir():
+            raise NotReady(
+                f"The home directory {home()} does not exist, so there is no place for the cache.",
+                "Set PYCTL_CACHE to a directory that you may write to.",
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

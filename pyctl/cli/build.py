@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session
+from pyctl.errors import NotReady
 
 
 @click.command(short_help="Build the two kernel modules.")
@@ -48,6 +49,13 @@ def build(
 
     headers = kdir or session.system.headers
     session.answer["kernel"] = kernel_release(headers)
+    if kdir is None and session.answer["kernel"] != session.system.release:
+        raise NotReady(
+            f"The headers in {headers} are those of {session.answer['kernel']}, but "
+            f"{session.system.release} is running.",
+            f"On Debian: `apt install linux-headers-{session.system.release}`; or name them with "
+            "--kdir to build for the other kernel.",
+        )
     session.note(f"Building the modules for {session.answer['kernel']}")
     built = build_modules(
         headers.resolve(), make_args, output, lambda line: session.note(f"  {line}")

@@ -12,21 +12,24 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyctl.cache import Cache, digest
+from pyctl.cache import Cache, digest, disk_full
 from pyctl.errors import NotReady, OperationFailed
 from pyctl.kbuild import make_command, module_source
 
 _KIND = "modules"
 
 
-def module_cache(release: str) -> Path:
-    """Where the modules for a kernel release and this source are kept, once they are built."""
+def module_cache(release: str, root: Path | None = None) -> Path:
+    """Where the modules for a kernel release and this source are kept, once they are built.
+
+    ``root`` is another user's cache.
+    """
     try:
         source = module_source().key()
     except NotReady:
         # Without the source nothing can be stale, and nothing can have been built here.
         source = "no source"
-    return Cache().path(_KIND, digest(source, release))
+    return Cache(root).path(_KIND, digest(source, release))
 
 
 def kernel_release(kdir: Path) -> str:
@@ -112,6 +115,14 @@ def _make(command: Sequence[str], progress: Callable[[str], None]) -> None:
     if process.returncode == 0:
         return
     for line in lines:
+        if "No space left on device" in line:
+            raise disk_full("the modules", Cache().root, line.strip())
+        if "unrecognized command" in line or "unknown argument" in line:
+            raise NotReady(
+                f"The compiler is not the one that built the kernel: {line.strip()}.",
+                "Install the one that `cat /proc/version` names, or choose it with "
+                "--make-arg CC=...",
+            )
         if "not found" in line and ("gcc" in line or "clang" in line):
             raise NotReady(
                 f"The compiler for the modules is missing: {line.strip()}.",

@@ -25,7 +25,7 @@ from pyctl.target.debugfs import (
     Debugfs,
 )
 from pyctl.target.kmod import SIGNING_FIX, UNSIGNED
-from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, find_file
+from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, failed_dkms_log, find_file
 from pyctl.target.provider import find_provider
 from pyctl.target.system import System
 
@@ -224,7 +224,13 @@ def _module(system: System, name: str) -> Check:
         if file and file.release != system.release:
             why = f"Not loaded, and {file.path} was built for kernel {file.release}."
             return Check(name, MISSING, why, "Run `pyctl build`, then `pyctl load`.", needed)
-        fix = "Run `pyctl load`." if file else "Run `pyctl build`, then `pyctl load`."
+        if file:
+            file.require_version()
+            return Check(name, MISSING, why, "Run `pyctl load`.", needed)
+        fix = "Run `pyctl build`, then `pyctl load`."
+        if log := failed_dkms_log(system):
+            why = f"Not loaded, and DKMS could not build it for this kernel: {log} tells why."
+            fix = "Mend what the log names, then run `pyctl build` and `pyctl load`."
         return Check(name, MISSING, why, fix, needed)
     matches = loaded.matches(file) if file else None
     if matches:

@@ -23,7 +23,14 @@ from pyctl.target.debugfs import (
     TEST_MODULE,
     Debugfs,
 )
-from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, require_file
+from pyctl.target.modinfo import (
+    MODULES,
+    PACKED,
+    LoadedModule,
+    ModuleFile,
+    module_bytes,
+    require_file,
+)
 from pyctl.target.system import System
 
 REBUILD = "Run `pyctl unload` and `pyctl load`; after a change of the source `pyctl build` first."
@@ -35,15 +42,20 @@ SIGNING_FIX = (
 _BAD_SIGNATURE = (errno.EKEYREJECTED, errno.ENOKEY, errno.EBADMSG, errno.ENOPKG)
 """What verification ends with (module_sig_check() and verify_pkcs7_signature())."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_DELETE_MODULE, _FINIT_MODULE = 106, 273
+_INIT_MODULE, _DELETE_MODULE, _FINIT_MODULE = 105, 106, 273
 """Numbers of system calls on arm64 (include/uapi/asm-generic/unistd.h)."""
 
 
 def insert(file: Path, *parameters: str) -> None:
     """Load a module from its file; it is in use when this returns (finit_module(2)).
 
+    One that is compressed is unpacked here: not every kernel does that (init_module(2)).
     Raises OSError with the kernel's errno, or that of the module's own start.
     """
+    if file.suffix in PACKED:
+        data = module_bytes(file)
+        _system_call(_INIT_MODULE, data, len(data), " ".join(parameters).encode())
+        return
     with file.open("rb") as opened:
         _system_call(_FINIT_MODULE, opened.fileno(), " ".join(parameters).encode(), 0)
 

@@ -302,6 +302,10 @@ def _dpkg_record(top: Path, packages: dict[str, str]) -> None:
             f"Architecture: {arch}\nVersion: {version}\nDescription: {name}\n"
         )
     (record / "status").write_text("\n".join(stanzas))
+    if any(name.startswith("dash:") for name in packages):
+        # Busybox would take its own dpkg for that of a script.
+        (top / "usr/bin").mkdir(parents=True)
+        (top / "usr/bin/sh").symlink_to("dash")
 
 
 def _config(run_dir: Path, port: int) -> Path:

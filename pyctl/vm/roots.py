@@ -73,11 +73,13 @@ _DOCUMENTS = (
     "usr/share/locale",
     "usr/share/zoneinfo",
     "var/cache",
-    "var/lib",
 )
+# Whole packages, of which dpkg's record is made anew.
+_PLAIN_LITTER = (*_DOCUMENTS, "var/lib/apt", "var/lib/dpkg")
 # The same, where nothing is to run but Python, pytest, kmod and busybox.
 _GUEST_LITTER = (
     *_DOCUMENTS,
+    "var/lib",
     "usr/share/perl5",
     "usr/share/lintian",
     "usr/share/bug",
@@ -138,7 +140,7 @@ class Roots:
 
     def plain(self, packages: Sequence[str]) -> Entry:
         """The entry that holds ``base.cpio``, a root of whole Debian packages."""
-        return self._user_space((*GUEST_PACKAGES, *packages), _DOCUMENTS)
+        return self._user_space((*GUEST_PACKAGES, *packages), _PLAIN_LITTER)
 
     def _user_space(self, packages: Sequence[str], litter: Sequence[str]) -> Entry:
         return self.cache.get(

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pyctl.cache import Cache, cache_root
+from pyctl.cache import Cache
 from pyctl.errors import NotReady, OperationFailed
 from pyctl.kbuild import SOURCE_TOP, make_command, module_source
+from pyctl.places import cache_root
 from pyctl.target import build
 
 

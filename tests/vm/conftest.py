@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pyctl.cache import Cache, cache_root
+from pyctl.cache import Cache
+from pyctl.places import cache_root
 from pyctl.vm.factory import BoardFactory
 from pyctl.vm.spec import Spec
 
