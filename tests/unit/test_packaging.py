@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
 from pyctl.cache import Cache
+from pyctl.cli.main import cli
 from pyctl.errors import NotReady
 from pyctl.kbuild import module_source
 from pyctl.vm import process
@@ -32,6 +34,20 @@ def test_the_libraries_that_are_looked_for_are_those_of_the_extra() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
     wanted = {line.partition(">=")[0] for line in project["optional-dependencies"]["vm"]}
     assert wanted == set(process._LIBRARIES.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "offered"),
+    [
+        ([], "inv", {"invalidate"}),
+        (["vm"], "s", {"shell", "serve", "stop"}),
+        (["load"], "--prov", {"--provider"}),
+        (["load", "--provider"], "o", {"ours"}),
+    ],
+)
+def test_the_shell_can_complete(words: list[str], typed: str, offered: set[str]) -> None:
+    complete = BashComplete(cli, {}, "pyctl", "_PYCTL_COMPLETE")
+    assert {item.value for item in complete.get_completions(words, typed)} == offered
 
 
 @pytest.mark.parametrize("missing", ["fdt", "debian", "qemu", "qemu.qmp"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -127,3 +128,26 @@ def damage():
             os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     return make
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What `scripts/package` has made of this checkout."""
+
+    wheel: Path
+    deb: Path
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """The wheel and the Debian package, built once for all workers."""
+    top = tmp_path_factory.getbasetemp()
+    shared = top.parent if "PYTEST_XDIST_WORKER" in os.environ else top
+    made = shared / "packages"
+    with Cache(shared / "locks").lock("packages"):
+        if not list(made.glob("*.deb")):
+            command = [TOP / "scripts/package", made]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+            assert done.returncode == 0, done.stderr
+    [wheel], [deb] = made.glob("*.whl"), made.glob("*.deb")
+    return Packages(wheel, deb)

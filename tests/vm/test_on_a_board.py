@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What people do on a board of theirs, on one that knows nothing of us: with ``--full`` only.
+
+The board has Debian's packages, a compiler and headers, and no network; its compiler is
+emulated, so a build takes minutes. What the package holds, how its scripts decide and
+that README's lines are commands is checked without it, in test_installed and test_readme.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import time
+
+import pytest
+
+from pyctl import __version__
+from pyctl.cache import Cache
+from pyctl.vm.roots import Roots
+from tests import readme
+from tests.vm.conftest import PATIENCE_S, TOP, Runner
+
+# What a board that builds modules has, by itself or for want of the scripts of packages.
+BUILDING = (
+    *("apt", "base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils"),
+    *("diffutils", "dkms", "dpkg", "findutils", "grep", "gzip", "hostname"),
+    *("init-system-helpers", "libc-bin", "login", "mawk", "mount", "perl-base"),
+    *("python3-venv", "sed", "sudo", "tar", "util-linux", "xz-utils", "zstd"),
+)
+# What libpam-runtime makes when it is configured.
+PAM = "account required pam_permit.so\nsession required pam_permit.so\n"
+BUILD_S = 3600
+OLD_VERSION = "0.0.1"
+TRACES = (
+    "find / -xdev '(' -name '*pyctl*' -o -name 'memregion_test*' -o -name 'smccc_cache*' ')'"
+    " -not -path '/root/*' -not -path '/proc/*' -not -path '/var/lib/dpkg/*'"
+    " -not -path '/var/log/*' -not -path '/var/cache/*'"
+)
+
+
+@pytest.fixture(autouse=True)
+def only_in_full_runs(request):
+    if not request.config.getoption("full"):
+        pytest.skip("for another kind of target: --full")
+
+
+class Board:
+    """A board that ssh reaches."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def run(self, script, timeout=BUILD_S, **options):
+        """Run a script on the board; give the completed process."""
+        command = ["ssh", "-F", self.config, "root@127.0.0.1", "sh", "-c", shlex.quote(script)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
+
+    def good(self, script):
+        """What a script prints that has to succeed."""
+        done = self.run(script)
+        assert done.returncode == 0, f"{script}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def copy(self, paths, into):
+        self.good(f"mkdir -p {into}")
+        command = ["scp", "-q", "-F", self.config, *paths, f"root@127.0.0.1:{into}"]
+        subprocess.run(command, check=True, timeout=PATIENCE_S)
+
+    def invalidates(self, pyctl):
+        """Whether the main job is done by this pyctl."""
+        answer = json.loads(self.good(f"{pyctl} invalidate --size 64K --json"))
+        return answer["ok"] and answer["firmware"]["calls"] == 1
+
+
+@pytest.fixture(scope="module")
+def board():
+    """A board with a compiler and headers, which runs for all tests of this file."""
+    runner = Runner()
+    headers = f"linux-headers-{Roots(Cache()).kernel(None).release}"
+    packages = [word for name in (*BUILDING, headers) for word in ("--package", name)]
+    process = runner.start(
+        *("vm", "serve", "--memory", "3072", *packages),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        deadline = time.monotonic() + BUILD_S
+        found: list[dict[str, str]] = []
+        while not found and time.monotonic() < deadline:
+            assert process.poll() is None, "the board did not come up"
+            listed = json.loads(runner("vm", "list", "--json").stdout)["boards"]
+            found = [each for each in listed if each["pid"] == process.pid]
+            time.sleep(0.5)
+        made = Board(found[0]["ssh_config"])
+        made.good(f"printf %s {shlex.quote(PAM)} >/etc/pam.d/sudo")
+        yield made
+        process.terminate()
+
+
+@pytest.fixture
+def old_deb(packages, tmp_path):
+    """A package of the same files that says that it is older."""
+    top = tmp_path / "old"
+    subprocess.run(["dpkg-deb", "-R", packages.deb, top], check=True)
+    for path in sorted(top.rglob("*"), reverse=True):
+        if path.is_symlink():
+            link = str(path.readlink())
+            path.unlink()
+            path.symlink_to(link.replace(__version__, OLD_VERSION))
+        elif path.is_file() and path.suffix in ("", ".py", ".h", ".conf"):
+            path.write_text(path.read_text().replace(__version__, OLD_VERSION))
+        if __version__ in path.name:
+            path.rename(path.with_name(path.name.replace(__version__, OLD_VERSION)))
+    made = tmp_path / f"pyctl_{OLD_VERSION}_all.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", top, made], check=True)
+    return made
+
+
+def test_the_package_is_installed_upgraded_and_removed(board, packages, old_deb):
+    board.copy([packages.deb, old_deb], "/root/debs")
+    before = board.good(TRACES)
+    apt = "DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends"
+    loaded = "cat /sys/module/memregion_test/version /sys/module/smccc_cache/version"
+    raw = "cat /sys/module/memregion_test/parameters/raw_calls"
+
+    board.good(f"{apt} install /root/debs/{old_deb.name}")
+    board.good("cd / && pyctl load --raw")
+    assert board.good(loaded).split() == [OLD_VERSION] * 2
+
+    board.good(f"{apt} install /root/debs/{packages.deb.name}")
+    # The modules are the new ones, loaded as the old ones were.
+    assert board.good(loaded).split() == [__version__] * 2
+    assert board.good(raw).split() == ["Y"]
+    status = board.good("dkms status")
+    assert re.fullmatch(rf"pyctl/{re.escape(__version__)}, \S+, aarch64: installed\n", status)
+    assert board.invalidates("pyctl")
+    assert "pyctl vm run" in board.good("man -l /usr/share/man/man1/pyctl.1.gz || true; pyctl -h")
+
+    done = board.run(f"dpkg -i /root/debs/{old_deb.name}")
+    assert done.returncode != 0
+    assert "which is newer" in done.stderr
+    assert board.good(loaded).split() == [__version__] * 2
+
+    # A kernel comes for which the modules cannot be built: its upgrade goes on.
+    source = f"/usr/src/pyctl-{__version__}/module/memregion_test/main.c"
+    board.good(
+        f"pyctl unload && dkms uninstall pyctl/{__version__} && dkms unbuild"
+        f" pyctl/{__version__} --all && echo '#error broken' >>{source}"
+    )
+    board.good("/etc/kernel/postinst.d/dkms $(uname -r)")
+    done = board.run("pyctl doctor")
+    assert done.returncode == 3
+    assert "DKMS could not build it for this kernel" in done.stdout
+
+    board.good(f"{apt} purge pyctl")
+    assert board.good(TRACES) == before
+    assert board.good("dkms status") == ""
+    assert board.run("ls -d /sys/module/memregion_test /sys/module/smccc_cache").stdout == ""
+
+
+def test_readme_is_walked_word_by_word(board, tmp_path):
+    """Section "On a board", by somebody whose pip gets its packages from a directory."""
+    libraries = ["hatchling", "click", "psutil", "pyudev"]
+    fetch = ["pip", "-q", "download", "-d", tmp_path / "wheels", "--only-binary=:all:"]
+    where = ["--platform=manylinux2014_aarch64", "--platform=manylinux_2_17_aarch64"]
+    version = board.good("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
+    where.append(f"--python-version={version.strip()}")
+    subprocess.run([TOP / ".venv/bin/python", "-m", *fetch, *where, *libraries], check=True)
+    board.copy(list((tmp_path / "wheels").iterdir()), "/root/wheels")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, check=True)
+    pack = ["tar", "-cf", tmp_path / "clone.tar", "--null", "--files-from=-"]
+    subprocess.run(pack, cwd=TOP, input=names.stdout, check=True)
+    board.copy([tmp_path / "clone.tar"], "/root/clone")
+    board.good("cd /root/clone && tar -xf clone.tar && rm clone.tar")
+
+    [lines] = readme.blocks("On a board")
+    said = {}
+    for line in lines:
+        pip = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_DISABLE_PIP_VERSION_CHECK=1"
+        done = board.run(f"cd /root/clone; {pip}; {line}")
+        # At first a board lacks what the next lines make.
+        wanted = 3 if line.endswith("pyctl doctor") else 0
+        assert done.returncode == wanted, f"{line}:\n{done.stdout}\n{done.stderr}"
+        said[line] = done.stdout
+    assert "completed 1 of 1 calls" in said[lines[-1]]
+    assert board.invalidates("/root/clone/.venv/bin/pyctl")
+    board.good("/root/clone/.venv/bin/pyctl doctor")
+
+    board.good("/root/clone/.venv/bin/pyctl unload && rm -r /root/clone /root/.cache/pyctl")
+    assert "pyctl" not in board.good("ls -A /root /root/.cache /lib/modules/*/")
