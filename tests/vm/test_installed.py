@@ -135,14 +135,14 @@ def test_the_package_does_not_take_the_place_of_a_newer(package, version, status
         ("# CONFIG_GENERIC_CPU_CACHE_MAINTENANCE is not set\n", "memregion_test"),
     ],
 )
-@pytest.mark.parametrize(("dkms", "auto"), [("dkms-3.2.2", "yes"), ("dkms: 3.0.10", "")])
+@pytest.mark.parametrize(("dkms", "auto"), [("3.2.2-1~deb13u1", "yes"), ("3.0.10-8+deb12u1", "")])
 def test_dkms_builds_what_the_kernel_has_a_place_for(
     package, tmp_path, config, modules, dkms, auto
 ):
     """And only DKMS that can be told that a build failed builds for later kernels."""
     (tmp_path / ".config").write_text(config)
-    (tmp_path / "dkms").write_text(f"#!/bin/sh\necho {dkms}\n")
-    (tmp_path / "dkms").chmod(0o755)
+    (tmp_path / "dpkg-query").write_text(f"#!/bin/sh\necho {dkms}\n")
+    (tmp_path / "dpkg-query").chmod(0o755)
     script = (
         f"kernel_source_dir={tmp_path}; . {package}/usr/src/pyctl-{__version__}/dkms.conf;"
         ' echo "${BUILT_MODULE_NAME[@]}"; echo "$PACKAGE_VERSION $AUTOINSTALL"'
