@@ -38,12 +38,6 @@ TRACES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def only_in_full_runs(request):
-    if not request.config.getoption("full"):
-        pytest.skip("for another kind of target: --full")
-
-
 class Board:
     """A board that ssh reaches."""
 
@@ -73,8 +67,10 @@ class Board:
 
 
 @pytest.fixture(scope="module")
-def board():
+def board(request):
     """A board with a compiler and headers, which runs for all tests of this file."""
+    if not request.config.getoption("full"):
+        pytest.skip("for another kind of target: with --full only")
     runner = Runner()
     headers = f"linux-headers-{Roots(Cache()).kernel(None).release}"
     packages = [word for name in (*BUILDING, headers) for word in ("--package", name)]
