@@ -21,10 +21,11 @@ from pyctl.target.debugfs import (
     MOUNT_POINT,
     NO_DEBUGFS,
     NO_DEBUGFS_FIX,
+    PROVIDER_MODULE,
     TEST_MODULE,
     Debugfs,
 )
-from pyctl.target.kmod import SIGNING_FIX, UNSIGNED
+from pyctl.target.kmod import NEWER_KERNEL, NO_PLACE, SIGNING_FIX, UNSIGNED
 from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, failed_dkms_log, find_file
 from pyctl.target.provider import find_provider
 from pyctl.target.system import System
@@ -65,15 +66,16 @@ def examine(system: System) -> list[Check]:
         discovery = Debugfs(system).discovery()
     except PyctlError as error:
         problem = error.message
+    framework = _framework(system, info)
     return [
         _machine(system),
         _root(system),
         _debugfs(system),
         _lockdown(system, info),
         _signatures(system),
-        _framework(system, info),
-        _headers(system),
-        *_modules(system),
+        framework,
+        _headers(system, framework),
+        *_modules(system, framework),
         _smccc(system, info, problem),
         _function(discovery, problem),
         _provider(system, info, problem),
@@ -159,7 +161,7 @@ def _framework(system: System, info: Info | None) -> Check:
         "framework",
         MISSING,
         f"Kernel {system.release} has no cpu_cache_invalidate_memregion() ({source}).",
-        "Boot Linux 6.19 or later; until then use --via smccc or --via va.",
+        NEWER_KERNEL,
     )
 
 
@@ -185,8 +187,9 @@ def _configured(system: System) -> tuple[str, str]:
     return UNKNOWN, f"none of {', '.join(places)} can be read"
 
 
-def _headers(system: System) -> Check:
-    built = len(_built(system)) == len(MODULES)
+def _headers(system: System, framework: Check) -> Check:
+    wanted = len(MODULES) - (framework.state == MISSING)
+    built = len(_built(system)) >= wanted
     place = system.headers
     if (place / "Makefile").exists():
         return Check("headers", OK, f"Kernel headers are in {place}.", needed=not built)
@@ -206,9 +209,12 @@ def _built(system: System) -> list[ModuleFile]:
     return found
 
 
-def _modules(system: System) -> Iterator[Check]:
+def _modules(system: System, framework: Check) -> Iterator[Check]:
     """One check for each module: loaded, and from the build that we have."""
     for name in MODULES:
+        if name == PROVIDER_MODULE and framework.state == MISSING:
+            yield Check(name, MISSING, NO_PLACE, framework.fix, needed=False)
+            continue
         try:
             yield _module(system, name)
         except PyctlError as error:

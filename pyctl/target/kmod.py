@@ -34,6 +34,11 @@ from pyctl.target.modinfo import (
 from pyctl.target.system import System
 
 REBUILD = "Run `pyctl unload` and `pyctl load`; after a change of the source `pyctl build` first."
+NO_PLACE = (
+    "This kernel has no place for a provider: it lacks cpu_cache_invalidate_memregion() "
+    "(CONFIG_GENERIC_CPU_CACHE_MAINTENANCE)."
+)
+NEWER_KERNEL = "Boot Linux 6.19 or later; until then use --via smccc or --via va."
 UNSIGNED = "The kernel takes signed modules only, and {file} is not signed."
 SIGNING_FIX = (
     "Let DKMS build the modules: it signs them with a key of this machine. Enrol that key once "
@@ -117,6 +122,8 @@ def load(
                 "memregion_test is loaded already, without raw calls.",
                 "Run `pyctl unload`, then `pyctl load --raw`.",
             )
+        if provider == "ours" and not Debugfs(system).info().framework:
+            raise NotReady(NO_PLACE, NEWER_KERNEL)
         if provider == "ours" or (provider == "auto" and _wants_provider(system)):
             _load_one(system, PROVIDER_MODULE, directory, [], changes)
     except (PyctlError, KeyboardInterrupt):

@@ -122,6 +122,21 @@ def test_headers_are_needed_only_where_nothing_is_built(machine: Machine) -> Non
     assert not is_ready(examine(machine.system))
 
 
+def test_a_kernel_without_the_framework_lacks_no_provider_of_ours(machine: Machine) -> None:
+    """It has no place for one, so that none is built is no reason to build again."""
+    machine.unload_provider()
+    machine.set_info(framework=0)
+    machine.remove("/built/smccc_cache.ko")
+    machine.remove(f"/lib/modules/{RELEASE}/build")
+    assert "the modules are built already" in check(machine, "headers").why
+    found = check(machine, "smccc_cache")
+    assert (found.state, found.needed) == (MISSING, False)
+    assert "no place for a provider" in found.why
+    assert "pyctl build" not in found.fix
+    machine.remove("/built/memregion_test.ko")
+    assert check(machine, "headers").needed
+
+
 def test_a_build_for_another_kernel_is_named(machine: Machine) -> None:
     machine.unload_test_module()
     data = module_bytes(TEST_SRCVERSION, "6.12.1")

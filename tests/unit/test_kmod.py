@@ -50,6 +50,16 @@ def test_auto_without_the_framework_loads_the_test_module_alone(kernel: Kernel) 
     assert kernel.commands == ["insert memregion_test"]
 
 
+def test_ours_without_the_framework_is_told_why_and_undone(kernel: Kernel) -> None:
+    """There is no such module for that kernel, and building it again would not help."""
+    kernel.machine.info["framework"] = 0
+    kernel.machine.remove("/built/smccc_cache.ko")
+    with pytest.raises(NotReady, match="no place for a provider") as caught:
+        load(kernel.machine.system, "ours")
+    assert "6.19" in caught.value.hint
+    assert kernel.commands == ["insert memregion_test", "remove memregion_test"]
+
+
 @pytest.mark.parametrize(("provider", "loaded"), [("ours", 2), ("none", 1)])
 def test_the_provider_can_be_chosen(kernel: Kernel, provider: str, loaded: int) -> None:
     kernel.machine.info["provider"] = int(provider == "ours")

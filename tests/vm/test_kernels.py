@@ -46,7 +46,7 @@ answer["complaints"] = []
 try:
     while True:
         record = os.read(log, 8192).decode(errors="replace")
-        if re.search("WARNING:|BUG:|Call trace|sleeping function|memregion_test: ", record):
+        if re.search("WARNING:|BUG:|Call trace|sleeping function|Unknown symbol|disagrees", record):
             answer["complaints"].append(record)
 except BlockingIOError:
     print(json.dumps(answer))
