@@ -106,9 +106,9 @@ _KEPT = (
 )
 _NEEDED_BYTES = 5 << 30
 _TIMEOUT_S = 4 * 3600.0
+_PATH = "PATH=/usr/bin:/usr/sbin"
 _SCRIPT = f"""\
 set -e
-PATH=/usr/bin:/usr/sbin
 make="make -s ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC={COMPILER}"
 KCONFIG_ALLCONFIG=/wanted $make allnoconfig
 $make -j$(nproc) Image modules
@@ -144,7 +144,7 @@ def _make(roots: Roots, work: Path) -> dict[str, Any]:
         )
         (top / "wanted").write_text(CONFIG)
         run(
-            ["chroot", top, "/usr/bin/env", "-i", "/usr/bin/bash", "-c", f"cd /linux; {_SCRIPT}"],
+            ["chroot", top, "/usr/bin/env", "-i", _PATH, "bash", "-c", f"cd /linux; {_SCRIPT}"],
             what=f"build a kernel of {package}",
             timeout_s=_TIMEOUT_S,
         )
