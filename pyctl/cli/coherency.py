@@ -9,17 +9,20 @@ from typing import Any
 import click
 
 from pyctl.cli.params import COUNT, SIZE, Session, aim_options, json_option, pass_session
+from pyctl.cli.report import ASK, BAD, REST, coloured, progress, section
+from pyctl.cli.report import GOOD as COLOUR_GOOD
 from pyctl.coherency.cases import CaseResult
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, BadLine
 from pyctl.coherency.run import (
+    REFUSED,
     CaseResults,
     Plan,
     check_plan,
     choose_observer,
     execute,
-    target_of,
 )
-from pyctl.errors import NotReady, OperationFailed
+from pyctl.coherency.window import target_of
+from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.numbers import size_text
 from pyctl.target.aim import NO_JSON, Aim, Wish
 from pyctl.target.debugfs import Debugfs
@@ -121,17 +124,28 @@ def _run(session: Session, plan: Plan, target: Aim) -> None:
         f"window {target} + {size_text(plan.window.size)}, "
         f"lines of {plan.line_size} bytes, device's side: {plan.observer}"
     )
-    session.say(f"{'case':40}  {'good':>7} {'stale':>7} {'lost':>7} {'damaged':>7}")
-    report = execute(session.system, plan, info, lambda case: _tell(session, case))
+    known: list[CaseResult] = []
+
+    def keep(case: CaseResult) -> None:
+        known.append(case)
+        _keep(session, case)
+
+    try:
+        progress("The first case is under way.")
+        report = execute(session.system, plan, info, keep)
+    except (KeyboardInterrupt, PyctlError):
+        section(session, "Known so far, and incomplete:", REST, map(_row_of, known))
+        raise
+    finally:
+        progress("")
     session.answer.update(limits=report.limits, shown=not report.is_blind, target=target.as_json())
-    session.say()
-    for limit in report.limits:
-        session.say(f"note: {limit}")
+    _tell(session, report)
     _judge(session, report)
     session.succeed()
 
 
-def _tell(session: Session, case: CaseResult) -> None:
+def _keep(session: Session, case: CaseResult) -> None:
+    progress(f"{len(session.answer['cases']) + 1} cases done, the last was '{case.name}'")
     lines = {key: case.count.lines[verdict] for key, verdict in _KEYS.items()}
     session.answer["cases"].append(
         {
@@ -145,12 +159,40 @@ def _tell(session: Session, case: CaseResult) -> None:
             "bad": [_bad_json(bad) for bad in case.count.bad[:_LISTED_LINES]],
         }
     )
-    text = " ".join(f"{number or '-':>7}" for number in lines.values())
-    if case.skipped:
-        text = f"not tried: {case.skipped}"
+
+
+def _tell(session: Session, report: CaseResults) -> None:
+    """What is known, for people: the worst comes first."""
+    bad = [case for case in report.cases if case.count.bad or case.error]
+    skipped = [case for case in report.cases if case.skipped and case not in bad]
+    odd = [case for case in skipped if case.skipped == REFUSED]
+    good = [case for case in report.cases if case.is_good]
+    if bad:
+        session.say(coloured(f"FAIL: {len(bad)} of {len(report.cases)} cases are bad.", BAD))
+        section(session, _row("case", [*_KEYS]), BAD, map(_row_of, bad))
+    elif report.is_blind:
+        session.say(coloured("NOTHING SHOWN: no line could be bad here.", ASK))
+    else:
+        total = report.total()[GOOD]
+        session.say(coloured(f"PASS: all {total} lines are good.", COLOUR_GOOD))
+    section(session, "Worth asking your firmware vendor:", ASK, map(_row_of, odd))
+    others = [case for case in skipped if case not in odd]
+    section(session, "Not tried:", REST, map(_row_of, others))
+    section(session, _row("good cases", [*_KEYS]), REST, map(_row_of, good))
+    for limit in report.limits:
+        session.say(f"note: {limit}")
+
+
+def _row_of(case: CaseResult) -> str:
     if case.error:
-        text = f"failed: {case.error}"
-    session.say(f"{case.name:40}  {text}")
+        return f"{case.name:36}  failed: {case.error}"
+    if case.skipped:
+        return f"{case.name:36}  {case.skipped}"
+    return _row(case.name, [case.count.lines[verdict] or "-" for verdict in _KEYS.values()])
+
+
+def _row(name: str, numbers: list[object]) -> str:
+    return f"{name:36}  {' '.join(f'{number:>7}' for number in numbers)}"
 
 
 def _bad_json(bad: BadLine) -> dict[str, object]:
@@ -161,6 +203,7 @@ def _bad_json(bad: BadLine) -> dict[str, object]:
         "addr": f"0x{bad.addr:x}",
         "expected": bad.expected.hex(),
         "found": bad.found.hex(),
+        "later": bad.later,
     }
 
 
@@ -187,4 +230,3 @@ def _judge(session: Session, report: CaseResults) -> None:
             "An emulator has no caches: use a real board, or the virtual one with its modelled "
             "cache (--observer auto).",
         )
-    session.say(f"all {total[GOOD]} lines are good")

@@ -12,6 +12,8 @@ from pyctl.ranges import Range
 from pyctl.target.observers import Observer
 
 PARITIES = (0, 1)
+BORDERS = {"2 MiB": 2 << 20, "1 GiB": 1 << 30, "4 GiB": 1 << 32}
+"""Of what a CPU's page tables map as one, and of what fits into 32 bits."""
 MIN_LINES = 16
 
 
@@ -51,9 +53,13 @@ def single_cases(window: Range, line: int, page: int) -> dict[str, Range]:
         "end of the window": at(window.end - line - line // 2, line + line // 2),
         "a page": at(middle, page),
         "a page and a bit": at(middle - page + line // 2, page + line),
+        "pages, the outer two in part": at(middle - page - line - 13, 3 * page + 77),
         "half the window": at(window.addr, window.size // 2),
         "whole window": window,
     }
+    for name, size in BORDERS.items():
+        border = -(-window.addr // size) * size
+        cases[f"across a {name} border"] = at(border - page, 2 * page)
     return {
         name: request
         for name, request in cases.items()

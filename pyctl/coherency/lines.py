@@ -40,11 +40,14 @@ class BadLine:
     addr: int
     expected: bytes
     found: bytes
+    later: bool = False
+    """Seen only after a further call, which was for the line itself."""
 
     def __str__(self) -> str:
+        when = " after a call for itself" if self.later else ""
         return (
-            f"line 0x{self.line:x}: {self.verdict}: at 0x{self.addr:x} the {self.side} sees "
-            f"{self.found.hex(' ')} instead of {self.expected.hex(' ')}"
+            f"line 0x{self.line:x}: {self.verdict}{when}: at 0x{self.addr:x} the {self.side} "
+            f"sees {self.found.hex(' ')} instead of {self.expected.hex(' ')}"
         )
 
 
@@ -60,6 +63,12 @@ class Count:
         for verdict, number in other.lines.items():
             self.lines[verdict] += number
         self.bad += other.bad
+
+    def judged(self, bad: BadLine | None) -> None:
+        """Count one line: ``bad`` is what is wrong with it, None if nothing is."""
+        self.lines[bad.verdict if bad else GOOD] += 1
+        if bad:
+            self.bad.append(bad)
 
 
 class Patterns:

@@ -39,9 +39,13 @@ _END_TIMEOUT_S = 60.0
 _BUSY = ("EBUSY", "EAGAIN")
 
 
-def race_case(observer: Observer, window: Range, via: str) -> CaseResult:
-    """The case, not yet tried: both calls ``via`` the kernel (memregion), or directly (smccc)."""
-    request = Range(window.addr, window.addr + LINES * observer.line_size)
+def race_case(observer: Observer, window: Range, via: str, page_size: int) -> CaseResult:
+    """The case, not yet tried: both calls ``via`` the kernel (memregion), or directly (smccc).
+
+    It asks for whole pages, where the window has any: firmware may take no others.
+    """
+    size = min(max(LINES * observer.line_size, page_size), window.size)
+    request = Range(window.addr, window.addr + size)
     return CaseResult(f"under-flush race via {via}", request)
 
 

@@ -5,28 +5,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from pyctl.coherency.calls import Calls, Refused
 from pyctl.coherency.cases import CaseResult, check_window, run_single, single_cases
 from pyctl.coherency.lines import VERDICTS, BadLine
 from pyctl.coherency.race import race_case, run_race
 from pyctl.coherency.stage import Stage
 from pyctl.coherency.threads import callers_case, cpu_cases, run_callers, run_from_cpu
-from pyctl.errors import NotReady, OperationFailed, UsageError
+from pyctl.errors import OperationFailed, UsageError
 from pyctl.firmware.client import Stub
 from pyctl.firmware.numbers import MODEL_LINE_LIMITS, MODEL_WINDOW_LIMIT
 from pyctl.ranges import Range
-from pyctl.target.aim import Aim, Wish, aim
 from pyctl.target.answers import Info, Request
 from pyctl.target.debugfs import Debugfs
-from pyctl.target.invalidate import Result, prepare, run
+from pyctl.target.invalidate import prepare
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
-from pyctl.target.provider import Provider
 from pyctl.target.scratch import Scratch
 from pyctl.target.system import System
 
-DEFAULT_SIZE = 256 * 1024
+REFUSED = "firmware refuses what is not of whole pages (INVALID_PARAMETER)"
+"""Of a case that was not tried; the specification does not say which ranges must be taken."""
 _PROBE_LINES = 64
 """A cache may let go of some lines by itself, but hardly of so many."""
 
@@ -63,29 +62,6 @@ class CaseResults:
         """The first bad line, in the order in which cases were tried."""
         found = ((case, bad) for case in self.cases for bad in case.count.bad[:1])
         return next(found, None)
-
-
-def target_of(debugfs: Debugfs, wish: Wish) -> AbstractContextManager[Aim]:
-    """The window asked for, or a part of the first range that is safe and can be looked at."""
-    return aim(
-        debugfs,
-        wish,
-        DEFAULT_SIZE,
-        spare=ModelObserver.SPARE_BYTES,
-        is_fit=lambda window: _can_look_at(debugfs, window),
-    )
-
-
-def _can_look_at(debugfs: Debugfs, window: Range) -> bool:
-    """Whether the module gives access to bytes there; to those of System RAM it never does."""
-    try:
-        debugfs.read_memory(window.addr, 1)
-    except OperationFailed:
-        return False
-    except NotReady:
-        # What is missing is said where the plan is checked.
-        return True
-    return True
 
 
 def choose_observer(debugfs: Debugfs, wanted: str) -> str:
@@ -135,34 +111,6 @@ def _observer(debugfs: Debugfs, plan: Plan) -> Iterator[Observer]:
         yield observer
 
 
-class Calls:
-    """The two ways in which the kernel's call is made; either raises what came instead."""
-
-    def __init__(self, debugfs: Debugfs, info: Info, plan: Plan) -> None:
-        self.debugfs, self.info = debugfs, info
-        self.timeout_s, self.scratch = plan.timeout_s, plan.scratch
-
-    def bounded(self, request: Range) -> None:
-        """In a child that is given up on after a time."""
-        asked = Request(request.addr, request.size)
-        result = run(self.debugfs, asked, self.info, self.timeout_s)
-        if result.interrupted and result.is_partial:
-            raise KeyboardInterrupt
-        if failure := self._damage() or result.failure():
-            raise failure
-
-    def unbounded(self, request: Range) -> None:
-        """In this process, from the CPU that it is on."""
-        asked = Request(request.addr, request.size)
-        record = self.debugfs.invalidate_unbounded(asked)
-        result = Result(asked, record, Provider(), None, False, False)
-        if failure := self._damage() or result.failure():
-            raise failure
-
-    def _damage(self) -> OperationFailed | None:
-        return self.scratch.damage() if self.scratch else None
-
-
 def execute(
     system: System, plan: Plan, info: Info, progress: Callable[[CaseResult], None]
 ) -> CaseResults:
@@ -174,7 +122,7 @@ def execute(
     debugfs = Debugfs(system)
     with _observer(debugfs, plan) as observer:
         report = CaseResults(list(observer.limits), is_blind=_is_blind(observer, plan.window))
-        for case in _cases(observer, plan, Calls(debugfs, info, plan)):
+        for case in Run(observer, plan, Calls(debugfs, info, plan.scratch, plan.timeout_s)).cases():
             report.cases.append(case)
             progress(case)
     return report
@@ -190,34 +138,89 @@ def _is_blind(observer: Observer, window: Range) -> bool:
     return observer.cpu_read(probe.addr, size) == observer.device_read(probe.addr, size)
 
 
-def _cases(observer: Observer, plan: Plan, calls: Calls) -> Iterator[CaseResult]:
-    page_size = calls.info.page_size
-    ranges = single_cases(plan.window, plan.line_size, page_size)
-    for name, request in ranges.items():
-        result = CaseResult(name, request)
-        with _failure_of(result):
-            result.count = run_single(observer, name, request, plan.window, calls.bounded)
+_LONG = 1 << 32
+_IN_PART = "lines, the outer two in part"
+
+
+class Run:
+    """All cases of a checked plan, one after the other."""
+
+    def __init__(self, observer: Observer, plan: Plan, calls: Calls) -> None:
+        self.observer, self.plan, self.calls = observer, plan, calls
+        self.refused: list[Range] = []
+
+    def cases(self) -> Iterator[CaseResult]:
+        """What came of each case, as soon as it is known."""
+        ranges = self._ranges()
+        for name, request in ranges.items():
+            result = CaseResult(name, request)
+            with self._failure_of(result):
+                result.count = run_single(
+                    self.observer, name, request, self.plan.window, self.calls.bounded
+                )
+            yield result
+        yield from self._from_cpus(ranges)
+        yield from self._races()
+        yield from self._refusals()
+
+    def _ranges(self) -> dict[str, Range]:
+        window = self.plan.window
+        ranges = single_cases(window, self.plan.line_size, self.calls.info.page_size)
+        end = window.addr + _LONG + window.size // 2
+        # The range has much in it that is nobody's to call; a model touches its window only.
+        if isinstance(self.observer, ModelObserver) and end <= 1 << self.calls.info.pa_bits:
+            ranges["more than 4 GiB"] = Range(window.addr, end)
+        return ranges
+
+    def _from_cpus(self, ranges: dict[str, Range]) -> Iterator[CaseResult]:
+        """The same from CPUs that are named, with ranges that firmware takes."""
+        plan, page = self.plan, self.calls.info.page_size
+        whole_pages = ranges[_IN_PART] in self.refused and "a page" in ranges
+        request = ranges["a page" if whole_pages else _IN_PART]
+        for cpu, result in cpu_cases(request).items():
+            with self._failure_of(result):
+                run_from_cpu(
+                    result, self.observer, plan.window, cpu, self.calls.unbounded, plan.timeout_s
+                )
+            yield result
+        result = callers_case(plan.window, plan.callers)
+        with self._failure_of(result):
+            edge = page if whole_pages else 2 * plan.line_size + plan.line_size // 2
+            run_callers(
+                result, self.observer, plan.callers, edge, self.calls.unbounded, plan.timeout_s
+            )
         yield result
-    for cpu, result in cpu_cases(ranges["lines, the outer two in part"]).items():
-        with _failure_of(result):
-            run_from_cpu(result, observer, plan.window, cpu, calls.unbounded, plan.timeout_s)
-        yield result
-    result = callers_case(plan.window, plan.callers)
-    with _failure_of(result):
-        run_callers(result, observer, plan.callers, calls.unbounded, plan.timeout_s)
-    yield result
-    if isinstance(observer, ModelObserver):
+
+    def _races(self) -> Iterator[CaseResult]:
+        if not isinstance(self.observer, ModelObserver):
+            return
         for via in ("memregion", "smccc"):
-            result = race_case(observer, plan.window, via)
-            with _failure_of(result):
-                run_race(result, observer, plan.window, via)
+            result = race_case(self.observer, self.plan.window, via, self.calls.info.page_size)
+            with self._failure_of(result):
+                run_race(result, self.observer, self.plan.window, via)
             yield result
 
+    def _refusals(self) -> Iterator[CaseResult]:
+        """What was refused must be refused each time: anything else nobody can rely on."""
+        if not self.refused:
+            return
+        result = CaseResult("refused ranges, once more", self.refused[0])
+        for request in self.refused:
+            with contextlib.suppress(Refused), self._failure_of(result):
+                self.calls.bounded(request)
+                result.error = (
+                    f"0x{request.addr:x} + 0x{request.size:x} was refused once, and not now"
+                )
+        yield result
 
-@contextlib.contextmanager
-def _failure_of(result: CaseResult) -> Iterator[None]:
-    """Keep what a call failed with; the other cases may still tell something."""
-    try:
-        yield
-    except OperationFailed as error:
-        result.error = error.message
+    @contextlib.contextmanager
+    def _failure_of(self, result: CaseResult) -> Iterator[None]:
+        """Keep what a call failed with; the other cases may still tell something."""
+        try:
+            yield
+        except Refused:
+            if result.request not in self.refused:
+                self.refused.append(result.request)
+            result.skipped = REFUSED
+        except OperationFailed as error:
+            result.error = error.message

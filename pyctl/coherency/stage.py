@@ -7,7 +7,9 @@ each other before the call, and the under-flush race takes two calls.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 from pyctl.coherency.lines import (
@@ -19,7 +21,7 @@ from pyctl.coherency.lines import (
     judge,
     lines_of,
 )
-from pyctl.ranges import Range
+from pyctl.ranges import Range, intersection, subtract
 from pyctl.target.observers import Observer
 
 Invalidate = Callable[[Range], None]
@@ -44,6 +46,7 @@ class Stage:
     ) -> None:
         self.observer = observer
         self.request = request
+        self.within = within
         size = observer.line_size
         guard = GUARD_LINES * size
         self.area = Range(
@@ -85,17 +88,15 @@ class Stage:
         rest = (Range(self.area.addr, inner.addr), Range(inner.end, self.area.end))
         for line in chain(*(lines_of(part, self.request, self.roles) for part in rest)):
             span = slice(line.addr - self.area.addr, line.addr - self.area.addr + line.size)
-            bad = judge(line, self.patterns, cpu[span], device[span])
-            count.lines[bad.verdict if bad else GOOD] += 1
-            if bad:
-                count.bad.append(bad)
+            count.judged(judge(line, self.patterns, cpu[span], device[span]))
         return count
 
     def _covered_lines(self) -> Range:
-        """The lines that the request covers as a whole."""
+        """The lines of the area that the request covers as a whole."""
         size = self.observer.line_size
         start = -(-self.request.addr // size) * size
-        return Range(start, max(start, self.request.end // size * size))
+        end = min(self.request.end // size * size, self.area.end)
+        return Range(start, max(start, end))
 
     def _agree(self, lines: Range, cpu: bytes, device: bytes) -> bool:
         """Whether both sides see in all of ``lines`` what was stored last: then each is good."""
@@ -111,4 +112,38 @@ class Stage:
         self.prepare()
         self.store()
         invalidate(self.request)
-        return self.verify()
+        count = self.verify()
+        if not count.bad:
+            self._look_again(invalidate, count)
+        return count
+
+    def _look_again(self, invalidate: Invalidate, count: Count) -> None:
+        """Clean the neighbours, too: what firmware has made of them may show only then.
+
+        A neighbour whose dirty bytes are forgotten is seen as it should be, by the CPU from
+        the cache, until it is to be cleaned.
+        """
+        size = self.observer.line_size
+        inner = Range(
+            self.request.addr // size * size,
+            min(-(-self.request.end // size) * size, self.area.end),
+        )
+        guards = list(subtract(self.area, [inner]))
+        if not guards:
+            return
+        invalidate(self._pages())
+        for guard in guards:
+            cpu = self.observer.cpu_read(guard.addr, guard.size)
+            device = self.observer.device_read(guard.addr, guard.size)
+            for line in lines_of(guard, guard, self.roles):
+                span = slice(line.addr - guard.addr, line.addr - guard.addr + size)
+                if bad := judge(line, self.patterns, cpu[span], device[span]):
+                    count.lines[GOOD] -= 1
+                    count.judged(replace(bad, later=True))
+
+    def _pages(self) -> Range:
+        """The area with the rest of its pages, for firmware may refuse parts of them."""
+        page = mmap.PAGESIZE
+        return intersection(
+            Range(self.area.addr // page * page, -(-self.area.end // page) * page), self.within
+        )

@@ -99,19 +99,27 @@ def callers_case(window: Range, callers: int) -> CaseResult:
 
 
 def run_callers(
-    result: CaseResult, observer: Observer, callers: int, invalidate: Invalidate, timeout_s: float
+    result: CaseResult,
+    observer: Observer,
+    callers: int,
+    edge: int,
+    invalidate: Invalidate,
+    timeout_s: float,
 ) -> None:
-    """Each caller stores, asks for most of its part at the same time as the others, looks."""
+    """Each caller stores, and asks for its part at the same time as the others.
+
+    ``edge`` bytes at either end of each part are left to be watched.
+    """
     window = result.request
     parts = _parts(window, observer.line_size, callers)
-    if callers < 2 or parts is None:
+    if callers < 2 or parts is None or parts[0].size < 3 * edge:
         result.skipped = "there is one caller only" if callers < 2 else "the window is too small"
         return
     for parity in PARITIES:
         stages = [
             Stage(
                 observer,
-                _inner(part, observer.line_size),
+                Range(part.addr + edge, part.end - edge),
                 part,
                 parity,
                 hash_of(result.name) + index,
@@ -143,12 +151,6 @@ def _parts(window: Range, line_size: int, callers: int) -> list[Range] | None:
         return None
     starts = range(window.addr, window.addr + callers * size, size)
     return [Range(start, start + size) for start in starts]
-
-
-def _inner(part: Range, line_size: int) -> Range:
-    """All of a part but what is left to be watched; the outer lines are covered in part."""
-    edge = 2 * line_size + line_size // 2
-    return Range(part.addr + edge, part.end - edge)
 
 
 def _at_once(

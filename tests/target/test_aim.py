@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from pyctl.coherency.run import target_of
+from pyctl.coherency.window import target_of
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.target.aim import Wish, aim

@@ -7,6 +7,7 @@ cases it can show at all.
 """
 
 import json
+import mmap
 import os
 import subprocess
 
@@ -14,7 +15,8 @@ import pytest
 
 from pyctl.coherency.lines import GOOD, LOST, STALE
 from pyctl.coherency.race import race_case, run_race
-from pyctl.coherency.run import Plan, check_plan, choose_observer, execute, target_of
+from pyctl.coherency.run import REFUSED, Plan, check_plan, choose_observer, execute
+from pyctl.coherency.window import target_of
 from pyctl.errors import UsageError
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
@@ -160,10 +162,10 @@ def test_firmware_that_stops_at_an_address_is_seen_above(coherency, stub):
 
 @WITHOUT_RACES
 def test_a_single_bad_call_is_enough(coherency, stub):
-    """The seventh call, and no other: which case that is follows from two calls per case."""
+    """The seventh call, and no other: which case that is follows from four calls per case."""
     arm(stub, "noop@every=7@next=1")
     names, _ = verdicts(coherency())
-    assert names == {"end of one line, start of the next"}
+    assert names == {"one byte"}
 
 
 def test_one_bad_cpu_is_seen_when_all_call(coherency, stub, two_cpus):
@@ -207,11 +209,11 @@ def test_dirty_bytes_beside_a_partly_covered_line_are_watched(coherency, stub):
 
 @WITHOUT_RACES
 def test_failing_call_is_an_error_of_its_case(coherency, stub):
-    arm(stub, "status:INVALID_PARAMETER@next=2")
+    arm(stub, "status:NOT_SUPPORTED@next=2")
     cases = coherency()
     failed = [name for name, case in cases.items() if case.error]
     assert failed == ["one line", "one byte"]
-    assert "EINVAL" in cases["one line"].error
+    assert "EOPNOTSUPP" in cases["one line"].error
     assert not cases["one line"].is_good
 
 
@@ -239,7 +241,7 @@ def race(system, debugfs, stub, provider):
             target_of(debugfs, Wish(size=SIZE)) as target,
             ModelObserver(debugfs, target.range.addr, SIZE, 64, target.scratch) as observer,
         ):
-            case = race_case(observer, target.range, via)
+            case = race_case(observer, target.range, via, mmap.PAGESIZE)
             run_race(case, observer, target.range, via)
         return case
 

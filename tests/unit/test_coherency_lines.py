@@ -148,6 +148,41 @@ def test_lost_neighbour_line_is_damaged(distance: int, parity: int) -> None:
     assert (bad.line, bad.verdict) == (BASE + (8 + distance) * LINE, DAMAGED)
 
 
+@pytest.mark.parametrize("parity", [0, 1])
+def test_a_neighbour_whose_dirty_bytes_are_forgotten_is_seen_when_it_is_cleaned(
+    parity: int,
+) -> None:
+    """The CPU goes on to see them, and memory never gets them."""
+    request = Range(BASE + 8 * LINE, BASE + 9 * LINE)
+
+    def forgetful(reference: Reference, r: Range) -> None:
+        good(reference, r)
+        for distance in (-1, 1):
+            line = slice((8 + distance) * LINE, (9 + distance) * LINE)
+            reference.synced[line] = reference.cache[line]
+
+    bad = stage_run(request, parity, forgetful).bad
+    # The other two of the four have a device's bytes, and nothing to forget.
+    dirty = [line for line in (7, 9) if (BASE // LINE + line + parity) % 2 == 0]
+    assert [line.line for line in bad] == [BASE + line * LINE for line in dirty]
+    assert all(line.later for line in bad)
+    if bad:
+        assert "after a call for itself" in str(bad[0])
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_each_line_of_a_long_area_has_both_roles(parity: int) -> None:
+    window = Range(BASE, BASE + 1024 * LINE)
+    roles = Stage(PythonObserver(), window, window, parity, seed=1).roles
+    other = Stage(PythonObserver(), window, window, 1 - parity, seed=1).roles
+    lines = range(window.addr, window.end, LINE)
+    assert all(roles.is_dirty(line) != other.is_dirty(line) for line in lines)
+    runs = list(roles.runs(window))
+    assert [run.addr for run in runs] == [BASE, *(run.end for run in runs[:-1])]
+    assert runs[-1].end == window.end
+    assert len(runs) == 128
+
+
 def test_bad_line_is_told_in_one_sentence() -> None:
     request = Range(BASE + 4 * LINE + 8, BASE + 5 * LINE)
     [bad] = stage_run(request, 0, lambda _reference, _range: None).bad
@@ -177,9 +212,17 @@ def test_cases_stay_in_their_window(size: int, line: int, page: int) -> None:
         assert request.size > 0
         assert window.addr <= request.addr
         assert request.end <= window.end
+    assert not {name for name in cases if "GiB" in name}
     if window.size >= 2 * page:
         border = cases["across a page border"]
         assert border.addr // page != (border.end - 1) // page
+
+
+@pytest.mark.parametrize(("name", "border"), [("2 MiB", 2 << 20), ("4 GiB", 1 << 32)])
+def test_a_border_in_the_window_is_a_case(name: str, border: int) -> None:
+    window = Range(border - 0x8000, border + 0x8000)
+    case = single_cases(window, LINE, 4096)[f"across a {name} border"]
+    assert case == Range(border - 4096, border + 4096)
 
 
 def test_good_cache_is_clean_in_every_case() -> None:

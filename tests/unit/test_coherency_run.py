@@ -5,17 +5,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
-from pyctl.coherency.run import Calls, Plan, _is_blind, target_of
-from pyctl.errors import OperationFailed
+from pyctl.coherency.calls import Calls, Refused, patience_s
+from pyctl.coherency.run import REFUSED, Plan, Run, _is_blind
+from pyctl.coherency.window import BORDER, DEFAULT_SIZE, place, target_of
+from pyctl.errors import NotReady, OperationFailed
 from pyctl.ranges import Range
+from pyctl.target import aim as aiming
 from pyctl.target import debugfs as door
 from pyctl.target.aim import Wish
+from pyctl.target.answers import Discovery, Request
 from pyctl.target.debugfs import Debugfs
+from pyctl.target.invalidate import Result
 from pyctl.target.observers import ModelObserver, Observer
+from pyctl.target.provider import Provider
 from tests.unit.fake_machine import TARGET, FakeModule, Machine
 from tests.unit.test_aim import ADDR, FakeScratch, Giver, giver
 
@@ -91,10 +98,162 @@ def test_damage_beside_scratch_is_an_error_of_the_call(
     window = Range(ADDR, ADDR + 4096)
     for damage in (None, ADDR - 8):
         scratch = FakeScratch(4096, 0, damage)
-        calls = Calls(debugfs, debugfs.info(), Plan(window, LINE, "alias", 1, 10, scratch))
+        calls = Calls(debugfs, debugfs.info(), scratch, 10)
         for call in (calls.bounded, calls.unbounded):
             if damage is None:
                 call(window)
                 continue
             with pytest.raises(OperationFailed, match="wrote outside of what it was given"):
                 call(window)
+
+
+@pytest.fixture
+def calls(machine: Machine, module: FakeModule) -> Calls:
+    """Calls of a machine whose firmware states 250 us and 100 calls a second."""
+    debugfs = Debugfs(machine.system)
+    return Calls(debugfs, debugfs.info(), None, 60)
+
+
+def answering(calls: Calls, request: Range, numbers: list[int]) -> Callable[[], Result]:
+    """Results of one call after the other, by their errnos; the last one again and again."""
+    asked = Request(request.addr, request.size)
+    record = calls.debugfs.invalidate_unbounded(asked)
+
+    def once() -> Result:
+        number = numbers.pop(0) if len(numbers) > 1 else numbers[0]
+        answer = replace(record, errno=number, completed=0 if number else 1)
+        return Result(asked, answer, Provider(), None, False, False)
+
+    return once
+
+
+PAGES = Range(TARGET, TARGET + 8192)
+
+
+def test_a_call_that_is_refused_for_now_is_made_again(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("pyctl.coherency.calls.time.sleep", waits.append)
+    calls._settle(answering(calls, PAGES, [errno.EBUSY, errno.EAGAIN, 0]))
+    assert len(waits) == 2
+
+
+def test_firmware_that_never_accepts_a_call_loses_patience_once(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("pyctl.coherency.calls.time.sleep", sleep)
+    monkeypatch.setattr("pyctl.coherency.calls.time.monotonic", lambda: now)
+    with pytest.raises(OperationFailed, match=r"EBUSY.* It was so for 5\.\d s"):
+        calls._settle(answering(calls, PAGES, [errno.EBUSY]))
+    before = now
+    with pytest.raises(OperationFailed, match="EBUSY"):
+        calls._settle(answering(calls, PAGES, [errno.EBUSY]))
+    assert now == before
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"),
+    [(None, 5), ((0, 0, 0, 0, 0), 5), ((0, 0, 250_000, 4, 0), 9), ((0, 0, 0, 1, 0), 13)],
+)
+def test_patience_follows_from_what_firmware_states(
+    raw: tuple[int, ...] | None, seconds: float
+) -> None:
+    stated = Discovery(0x1_0002, "hvc", 0, 0, 0 if raw else None, raw)
+    assert patience_s(stated) == seconds
+
+
+def test_only_what_is_not_of_pages_may_be_refused(calls: Calls) -> None:
+    for request, kind in (
+        (PAGES, OperationFailed),
+        (Range(TARGET, TARGET + 64), Refused),
+        (Range(TARGET + 64, TARGET + 64 + 4096), Refused),
+    ):
+        with pytest.raises(OperationFailed, match="INVALID_PARAMETER") as raised:
+            calls._settle(answering(calls, request, [errno.EINVAL]))
+        assert type(raised.value) is kind
+    with pytest.raises(OperationFailed) as raised:
+        calls._settle(answering(calls, Range(TARGET, TARGET + 64), [errno.EOPNOTSUPP]))
+    assert type(raised.value) is OperationFailed
+
+
+@pytest.mark.parametrize(
+    ("memory", "window"),
+    [
+        # The most aligned border of those that fit.
+        ((0x5F00_0000, 0x6000_0000), (0x5F7D_0000, 0x5F81_0000)),
+        ((0x4450_0000, 0x4474_0000), (0x445D_0000, 0x4461_0000)),
+        ((0xFF00_0000, 0x1_0100_0000), (0xFFFD_0000, 0x1_0001_0000)),
+        # None does.
+        ((0x5F00_0000, 0x5F10_0000), (0x5F00_0000, 0x5F04_0000)),
+        ((0x5F00_0000, 0x5F00_4000), (0x5F00_0000, 0x5F00_4000)),
+    ],
+)
+def test_the_window_lies_across_a_border_where_memory_has_one(
+    memory: tuple[int, int], window: tuple[int, int]
+) -> None:
+    assert place(Range(*memory)) == Range(*window)
+
+
+def test_scratch_is_large_enough_to_have_a_border(machine: Machine, giver: Giver) -> None:
+    machine.remove("/proc/device-tree")
+    with target_of(Debugfs(machine.system), Wish()) as target:
+        assert target.range.size == DEFAULT_SIZE
+        border = target.range.addr + DEFAULT_SIZE * 3 // 4
+        assert border % BORDER == 0
+    [(size, _node)] = giver.given
+    assert size == BORDER + DEFAULT_SIZE + ModelObserver.SPARE_BYTES
+    assert giver.open_files == 0
+
+
+def test_a_machine_that_gives_less_scratch_is_tried_without_a_border(
+    machine: Machine, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.remove("/proc/device-tree")
+    give = giver.scratch
+
+    def scarce(debugfs: Debugfs, size: int, node: int | None = None) -> object:
+        if size > 1 << 20:
+            raise NotReady("There is not so much.")
+        return give(debugfs, size, node)
+
+    monkeypatch.setattr(aiming, "scratch", scarce)
+    with target_of(Debugfs(machine.system), Wish()) as target:
+        assert target.range == Range(ADDR, ADDR + DEFAULT_SIZE)
+
+
+class Refusing(Memory):
+    """Memory whose firmware takes whole pages; ``refusals`` is how often it says so."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    def call(self, request: Range) -> None:
+        if (request.addr | request.size) % 4096 and self.refusals:
+            self.refusals -= 1
+            raise Refused("EINVAL: Firmware does not accept this range.")
+
+
+@pytest.mark.parametrize(("refusals", "errors"), [(1000, 0), (3, 1)])
+def test_what_is_refused_is_not_tried_and_must_be_refused_again(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, refusals: int, errors: int
+) -> None:
+    observer = Refusing(refusals)
+    plan = Plan(Range(0x4000, 0xC000), LINE, "alias", 1, 10)
+    monkeypatch.setattr(calls, "bounded", observer.call)
+    monkeypatch.setattr(calls, "unbounded", observer.call)
+    monkeypatch.setattr("pyctl.coherency.run.run_from_cpu", lambda *_args: None)
+    cases = {case.name: case for case in Run(observer, plan, calls).cases()}
+    assert cases["one line"].skipped == REFUSED
+    assert not cases["a page"].skipped
+    assert not cases["a page"].error
+    assert cases["a call from CPU 0"].request.size == (4096 if errors == 0 else 4 * LINE)
+    again = cases["refused ranges, once more"]
+    assert bool(again.error) == bool(errors)
