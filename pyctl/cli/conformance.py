@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pyctl.cli.params import Session, json_option, pass_session, scratch_options
+from pyctl.cli.report import ASK, BAD, GOOD, REST, coloured, progress, section
 from pyctl.errors import NotReady, OperationFailed
 from pyctl.numbers import size_text
 
@@ -26,6 +28,7 @@ SHAPE: dict[str, Any] = {
     "date": None,
     "rules": [],
     "target": None,
+    "ask_vendor": [],
 }
 
 
@@ -108,23 +111,47 @@ def _run(
 
     keep()
     try:
+        progress(RULES[0].statement)
         for finding in report.run():
             session.answer["rules"].append(finding.as_json())
-            _say(session, finding)
+            session.answer["ask_vendor"] = [odd.rule.id for odd in report.odd]
             keep()
+            done = len(report.findings)
+            progress(f"{done} of {len(RULES)}: {RULES[done % len(RULES)].statement}")
     except KeyboardInterrupt:
+        _tell(session, report)
         raise KeyboardInterrupt(
             f"Interrupted after {len(report.findings)} of {len(RULES)} rules; "
             "what is known so far is incomplete and no pass."
         ) from None
+    finally:
+        progress("")
     keep()
+    _tell(session, report)
     _conclude(session, report)
 
 
-def _say(session: Session, finding: Finding) -> None:
-    rule, outcome = finding.rule, finding.outcome
-    session.say(f"{rule.id:8}  {rule.severity:11}  {outcome.result:8}  {rule.statement}")
-    session.say(f"{'':8}  {'':11}  {'':8}  -> {outcome.summary}")
+def _tell(session: Session, report: Report) -> None:
+    """What is known, for people: the worst comes first."""
+    bad, warnings = report.broken, report.warnings
+    rules = "1 required rule" if len(bad) == 1 else f"{len(bad)} required rules"
+    if bad:
+        section(session, f"FAIL: firmware breaks {rules}.", BAD, _lines(bad))
+    elif report.complete and not report.blocked:
+        session.say(coloured("PASS: firmware breaks no required rule.", GOOD))
+    else:
+        session.say(coloured("INCOMPLETE: no rule that was run is broken.", ASK))
+    section(session, "Broken, but only recommended:", ASK, _lines(warnings))
+    section(session, "Worth asking your firmware vendor:", ASK, _lines(report.odd))
+    section(session, "Not run:", REST, _lines(report.not_run))
+    section(session, "All else:", REST, _lines(report.rest))
+
+
+def _lines(findings: Iterable[Finding]) -> Iterator[str]:
+    for finding in findings:
+        rule, outcome = finding.rule, finding.outcome
+        yield f"{rule.id:8}  {rule.severity:11}  {outcome.result:8}  {rule.statement}"
+        yield f"{'':8}  {'':11}  {'':8}  -> {outcome.summary}"
 
 
 def _conclude(session: Session, report: Report) -> None:

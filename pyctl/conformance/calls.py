@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pyctl.conformance.access import MAX_BYTES
 from pyctl.conformance.outcome import (
     REQUIRED,
     Blocked,
@@ -18,13 +19,21 @@ from pyctl.conformance.outcome import (
     passed,
 )
 from pyctl.conformance.prober import DRY_RUN, PASSING, REPEATS, Prober, differing
-from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, rule
+from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_DEDUCED, CLEAN_INV_SECTION, rule
 from pyctl.numbers import errno_name
-from pyctl.smccc import CLEAN_INV_MEMREGION_ATTRIBUTES, NOT_REQUIRED, status_name
+from pyctl.ranges import Range
+from pyctl.smccc import (
+    CLEAN_INV_MEMREGION,
+    CLEAN_INV_MEMREGION_ATTRIBUTES,
+    INVALID_PARAMETER,
+    NOT_REQUIRED,
+    status_name,
+)
 from pyctl.target.answers import RawRequest
 
 ATTRIBUTES = RawRequest(CLEAN_INV_MEMREGION_ATTRIBUTES)
 WATCH_ROUNDS = 3
+DRY_ROUNDS = 3
 STORES = "stores to the first cache lines of the memory that is safe to target"
 
 
@@ -117,7 +126,7 @@ def _operation(prober: Prober) -> Outcome:
     if last.status == 0:
         return passed(f"SUCCESS at try {len(made)}.")
     if last.status == NOT_REQUIRED:
-        return observed("NOT_REQUIRED; nobody says what that means here.", [last])
+        return observed("NOT_REQUIRED; nobody says what that means here.", [last], is_odd=True)
     return failed(f"{last} at try {len(made)}.", [last])
 
 
@@ -128,12 +137,15 @@ def _operation(prober: Prober) -> Outcome:
     "But for BUSY and RATE_LIMITED, the operation gives one status each time and on each CPU.",
 )
 def _each_time(prober: Prober) -> Outcome:
-    made = prober.settled(0) + prober.clean_inv(prober.sample(prober.everywhere(prober.request())))
+    kinds = (prober.request(), prober.request(DRY_RUN))
+    made = prober.settled(0) + prober.clean_inv(prober.sample(prober.everywhere(*kinds)))
     answers = [call for call in made if call.status not in PASSING]
     if not answers:
         raise Blocked("There was nothing but BUSY and RATE_LIMITED.")
-    if changed := differing(answers, lambda call: call.status):
-        return failed(f"{changed[0]}; {changed[1]}.", changed)
+    for flags in (0, DRY_RUN):
+        alike = [call for call in answers if call.request.x[2] == flags]
+        if changed := differing(alike, lambda call: call.status):
+            return failed(f"{changed[0]}; {changed[1]}.", changed)
     return passed(f"{status_name(answers[0].status)} in {len(answers)} of {len(made)} calls.")
 
 
@@ -152,13 +164,81 @@ def _all_at_once(prober: Prober) -> Outcome:
     return failed(f"{done}, then there was {errno_name(record.errno)}.")
 
 
+PAGE = 4096
+LINE = 64
+"""What most caches have; the shapes are of this machine's memory, not of its cache."""
+
+
+def _shapes(target: Range) -> dict[str, Range]:
+    """Ranges of every size and shape that ``target`` has room for, by name."""
+    base, middle = target.addr, target.addr + target.size // 2 // PAGE * PAGE
+    size = min(target.size, MAX_BYTES)
+    shapes = {
+        "one page": Range(middle, middle + PAGE),
+        "three pages": Range(middle - PAGE, middle + 2 * PAGE),
+        "the last page": Range(target.end - PAGE, target.end),
+        "everything": Range(base, base + size // PAGE * PAGE),
+        "one byte": Range(middle + 1, middle + 2),
+        "one line": Range(middle + LINE, middle + 2 * LINE),
+        "a line's end and the next one's start": Range(middle - 3, middle + 4),
+        "a page and a bit": Range(middle - PAGE + 8, middle + LINE),
+        "pages from an odd base": Range(base + 4 * PAGE + 1, base + 7 * PAGE),
+    }
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if base <= shape.addr < shape.end <= target.end
+    }
+
+
+@rule(
+    "CALL-4",
+    REQUIRED,
+    CLEAN_INV_DEDUCED,
+    "A range of each size and shape is cleaned and invalidated within some tries.",
+)
+def _each_shape(prober: Prober) -> Outcome:
+    """BUSY and RATE_LIMITED ask to try again, so some try must be the last.
+
+    Which ranges firmware may refuse is left open, where they are not of whole pages.
+    """
+    if prober.settled(0)[-1].status:
+        raise Blocked("Not even the first of the memory can be cleaned and invalidated (CALL-1).")
+    shapes = prober.sample(list(_shapes(prober.target).items()))
+    if not shapes:
+        raise NotRun("The memory that is safe to target is too small.")
+    refused: dict[str, Call] = {}
+    for name, shape in shapes:
+        request = RawRequest(CLEAN_INV_MEMREGION, (shape.addr, shape.size, 0))
+        last = prober.settle(request)[-1]
+        if last.status:
+            # What was bad luck is another rule's.
+            last = prober.settle(request)[-1]
+        if last.status == INVALID_PARAMETER and (shape.addr | shape.size) % PAGE:
+            refused[name] = last
+        elif last.status:
+            return failed(f"For {name}: {last}, again and again.", [last])
+    if refused:
+        return observed(
+            f"INVALID_PARAMETER for {', '.join(refused)}: other ranges than whole pages are "
+            "refused, which the specification leaves open.",
+            [*refused.values()][:1],
+            is_odd=True,
+        )
+    return passed(f"{len(shapes)} shapes were accepted.")
+
+
 @rule("DRY-1", REQUIRED, CLEAN_INV_SECTION, "A dry run gives the status that the operation gives.")
 def _dry_run(prober: Prober) -> Outcome:
+    """Where they differ they must do so again: a status that is given at times is CALL-2's."""
     real, dry = prober.settled(0)[-1], prober.settled(DRY_RUN)[-1]
     if real.status in PASSING:
         raise Blocked(f"The operation itself gave nothing but {status_name(real.status)}.")
-    if real.status == dry.status:
-        return passed(f"Both gave {status_name(real.status)}.")
+    for _ in range(DRY_ROUNDS):
+        if real.status == dry.status:
+            return passed(f"Both gave {status_name(real.status)}.")
+        # The other way round, so that nothing that comes at every second call decides.
+        dry, real = prober.settled(DRY_RUN)[-1], prober.settled(0)[-1]
     return failed(
         f"The operation gave {status_name(real.status)}, its dry run {status_name(dry.status)}.",
         [real, dry],

@@ -77,7 +77,8 @@ class Outcome:
     """What came of a rule: the result, a sentence that says why, and the calls that show it.
 
     ``values`` are further numbers, for machines. ``blocked`` marks a rule that should have
-    been run and could not be.
+    been run and could not be, ``is_odd`` what breaks no rule that we know, but is worth
+    asking whoever made the firmware.
     """
 
     result: str
@@ -85,6 +86,7 @@ class Outcome:
     calls: tuple[Call, ...] = ()
     values: tuple[tuple[str, Any], ...] = ()
     blocked: bool = False
+    is_odd: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The evidence for an answer."""
@@ -104,9 +106,11 @@ def failed(summary: str, calls: Sequence[Call] = (), **values: Any) -> Outcome:
     return Outcome(FAIL, summary, tuple(calls), tuple(values.items()))
 
 
-def observed(summary: str, calls: Sequence[Call] = (), **values: Any) -> Outcome:
+def observed(
+    summary: str, calls: Sequence[Call] = (), is_odd: bool = False, **values: Any
+) -> Outcome:
     """What firmware did where nobody says what it should do."""
-    return Outcome(OBSERVED, summary, tuple(calls), tuple(values.items()))
+    return Outcome(OBSERVED, summary, tuple(calls), tuple(values.items()), is_odd=is_odd)
 
 
 class NotRun(Exception):

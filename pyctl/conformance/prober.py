@@ -12,6 +12,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TypeVar
 
 from pyctl.conformance.access import MAX_BYTES, Access
 from pyctl.conformance.outcome import Blocked, Call, NotRun
@@ -51,6 +52,8 @@ BURST_CALLS = 1000
 UNSTATED_BURST_CALLS = 250
 UNKNOWN_FIDS = (0x8000_0ABC, 0x8000_0F0F, 0xC000_0ABC, 0xC000_0F0F)
 """Of the Arm architecture service, far from every function that was ever specified."""
+
+T = TypeVar("T")
 
 
 class Prober:
@@ -116,13 +119,17 @@ class Prober:
         return self.calls(requests, self.interval_s)
 
     def settled(self, flags: int, far: bool = False) -> list[Call]:
-        """Ask for a clean+invalidate until firmware says neither BUSY nor RATE_LIMITED.
+        """Ask for a clean+invalidate as ``settle`` does; see ``request``."""
+        return self.settle(self.request(flags, far))
+
+    def settle(self, request: RawRequest) -> list[Call]:
+        """Make a call until firmware says neither BUSY nor RATE_LIMITED.
 
         The last call is the answer, or one more refusal where it never settled.
         """
         made: list[Call] = []
         for delay_s in BACKOFF_S:
-            made += self.clean_inv([self.request(flags, far)])
+            made += self.clean_inv([request])
             if made[-1].status not in PASSING:
                 break
             self.access.wait(delay_s)
@@ -170,10 +177,10 @@ class Prober:
         """How many of ``calls`` fit into a rule's time, one at least."""
         return max(1, min(calls, int(PATIENCE_S / (self.interval_s + self.call_s))))
 
-    def sample(self, requests: Sequence[RawRequest]) -> list[RawRequest]:
-        """As many of the requests as are affordable, from everywhere in the sequence."""
-        count = self.affordable(len(requests))
-        return [requests[n * len(requests) // count] for n in range(count)]
+    def sample(self, calls: Sequence[T]) -> list[T]:
+        """As many of the calls as are affordable, from everywhere in the sequence."""
+        count = min(len(calls), self.affordable(len(calls)))
+        return [calls[n * len(calls) // count] for n in range(count)]
 
     @property
     def burst_calls(self) -> int:

@@ -29,7 +29,7 @@ RESERVED_FLAGS = (1 << 1, 1 << 31, 1 << 63)
     risky="the operation with a length of 0",
 )
 def _length_0(prober: Prober) -> Outcome:
-    return _both_ways(prober, (prober.target.addr, 0))
+    return _both_ways(prober, (prober.target.addr, 0), impossible=False)
 
 
 @rule(
@@ -40,7 +40,7 @@ def _length_0(prober: Prober) -> Outcome:
     risky="the operation with a length of 0 at base 0",
 )
 def _nothing(prober: Prober) -> Outcome:
-    return _both_ways(prober, (0, 0))
+    return _both_ways(prober, (0, 0), impossible=False)
 
 
 @rule(
@@ -63,7 +63,7 @@ def _wrap(prober: Prober) -> Outcome:
 )
 def _misalignment(prober: Prober) -> Outcome:
     base = prober.target.addr + 1
-    return _both_ways(prober, (base, 1), (base, 4095))
+    return _both_ways(prober, (base, 1), (base, 4095), impossible=False)
 
 
 @rule(
@@ -101,14 +101,19 @@ def _need_risk(prober: Prober) -> None:
         raise NotRun("Only with --risky.")
 
 
-def _both_ways(prober: Prober, *ranges: tuple[int, int]) -> Outcome:
+def _both_ways(prober: Prober, *ranges: tuple[int, int], impossible: bool = True) -> Outcome:
     """Dry runs of ranges always, the operation on them only at a risk."""
     every = (DRY_RUN, 0) if prober.risky else (DRY_RUN,)
-    return _asked(prober, [(*one, flags) for flags in every for one in ranges])
+    return _asked(prober, [(*one, flags) for flags in every for one in ranges], impossible)
 
 
-def _asked(prober: Prober, arguments: Sequence[tuple[int, int, int]]) -> Outcome:
-    """What firmware answers to each base, length and flags."""
+def _asked(
+    prober: Prober, arguments: Sequence[tuple[int, int, int]], impossible: bool = True
+) -> Outcome:
+    """What firmware answers to each base, length and flags.
+
+    SUCCESS for what is ``impossible`` breaks no rule that we know, and helps nobody.
+    """
     made = prober.clean_inv([RawRequest(CLEAN_INV_MEMREGION, one) for one in arguments])
     answers = [
         f"{'dry run of ' if call.request.x[2] & DRY_RUN else ''}"
@@ -116,7 +121,10 @@ def _asked(prober: Prober, arguments: Sequence[tuple[int, int, int]]) -> Outcome
         f"{status_name(call.status)}"
         for call in made
     ]
-    return observed("; ".join(answers) + ".", made)
+    accepted = [call for call in made if call.status == 0]
+    # Of an operation on everything it is no matter which range is named.
+    is_odd = impossible and bool(accepted) and not prober.is_global
+    return observed("; ".join(answers) + ".", made, is_odd)
 
 
 @rule("OPEN-7", OBSERVED, CLEAN_INV_SECTION, "What NOT_REQUIRED means.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyctl.conformance import calls, discovery, questions, registers, timing
 from pyctl.conformance.access import Access
-from pyctl.conformance.outcome import FAIL, RECOMMENDED, REQUIRED, NotRun, Outcome
+from pyctl.conformance.outcome import FAIL, NOT_RUN, RECOMMENDED, REQUIRED, NotRun, Outcome
 from pyctl.conformance.prober import Prober
 from pyctl.conformance.rule import Rule
 from pyctl.errors import PyctlError
@@ -85,6 +85,25 @@ class Report:
     def blocked(self) -> list[Finding]:
         """Required rules that could not be run though they apply."""
         return [f for f in self.findings if f.outcome.blocked and f.rule.severity == REQUIRED]
+
+    @property
+    def odd(self) -> list[Finding]:
+        """What breaks no rule and is worth asking the vendor of the firmware."""
+        return [f for f in self.findings if f.outcome.is_odd]
+
+    @property
+    def not_run(self) -> list[Finding]:
+        """Rules that were not run, those first that apply."""
+        found = [f for f in self.findings if f.outcome.result == NOT_RUN]
+        return sorted(found, key=lambda f: not f.outcome.blocked)
+
+    @property
+    def rest(self) -> list[Finding]:
+        """All that holds or was only observed."""
+        others = {
+            id(f) for part in (self.broken, self.warnings, self.odd, self.not_run) for f in part
+        }
+        return [f for f in self.findings if id(f) not in others]
 
     def _of(self, severity: str) -> list[Finding]:
         return [

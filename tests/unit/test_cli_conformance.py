@@ -24,7 +24,17 @@ from pyctl.target.answers import RawRequest
 from tests.unit.fake_firmware import ATTRIBUTES, OPERATION, FakeFirmware
 from tests.unit.fake_machine import Machine
 
-KEYS = {"complete", "risky", "firmware", "kernel", "version", "date", "rules", "target"}
+KEYS = {
+    "complete",
+    "risky",
+    "firmware",
+    "kernel",
+    "version",
+    "date",
+    "rules",
+    "target",
+    "ask_vendor",
+}
 
 
 @pytest.fixture
