@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _show_settings(ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Any:
     if "help" not in values:
         return values
-    from pyctl.firmware.faults import KINDS
+    from pyctl.firmware.fault_kinds import KINDS
     from pyctl.firmware.settings import SETTINGS
 
     rows = [(setting.usage, setting.help) for setting in SETTINGS]

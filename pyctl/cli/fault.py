@@ -13,7 +13,8 @@ import click
 from pyctl.cli.params import Number, Session, json_option, pass_session
 from pyctl.errors import UsageError
 from pyctl.firmware.client import ArmedFault, Faults, Stub
-from pyctl.firmware.faults import KINDS, parse_faults
+from pyctl.firmware.fault_kinds import KINDS
+from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.numbers import SLOTS
 from pyctl.target.debugfs import Debugfs
 

@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pyctl.errors import NotReady, OperationFailed, UsageError
+from pyctl.firmware.fault_kinds import CALLS, KINDS_BY_NUMBER
 from pyctl.firmware.faults import (
-    CALLS,
-    KINDS_BY_NUMBER,
     Fault,
     Word,
     check,

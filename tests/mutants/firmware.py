@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Firmware with a defect: what is armed in the stub while the target suite runs.
+"""Firmware with a defect, and firmware that is unusual and has none.
 
-Each is a fault script (`pyctl fault list` explains the kinds). The suite must
-fail on every one of them.
+Each is a fault script (`pyctl fault list` explains the kinds). The suite must fail on
+every defect, and the commands must name it; neither may have anything against the rest.
 """
 
 DEFECTS = {
@@ -58,6 +58,21 @@ DEFECTS = {
     "unknown ids answered": "answer_unknown",
     "never returns from the fifth call": "hang@every=5",
     "very slow": "latency:3000000",
+    # By how ranges are made of bits, lines and blocks.
+    "length of 32 bits": "short_length",
+    "length of 16 bits": "short_length:16",
+    "stops at a border of 2 MiB": "stop_at_border",
+    "stops at a border of a page": "stop_at_border:4096",
+    "partly covered lines left out": "skip_parts",
+    "partly covered lines left out on CPU 1": "skip_parts@cpu=1",
+    "dirty neighbours forgotten": "forget_neighbours",
+    "dirty neighbours forgotten now and then": "forget_neighbours@every=3",
+    "busy for ever with long ranges": "busy_over",
+    "busy for ever with more than a page": "busy_over:4096",
+    "whole pages only, and parts of them at times": "refuse_unaligned@every=2",
+    "whole blocks of 64 KiB only": "refuse_unaligned:0x10000",
+    "clean without invalidating on CPU 3": "clean_only@cpu=3",
+    "dry runs carried out by CPU 0": "dry_run_acts@cpu=0",
 }
 
 # Planted on a board with UEFI as well: one for each way in which a defect shows.
@@ -73,3 +88,35 @@ SEEN_WITH_UEFI = (
     "lies about being global",
     "SMC32 aliases answered",
 )
+
+INVISIBLE = {
+    ("uefi", "nothing done above 4 GiB"): "that board's memory ends below 4 GiB",
+}
+"""Defects that no command can see on a board, and why."""
+
+UNUSUAL = {
+    "pages for lines": ((), "over_flush:4096"),
+    "lines of 2 KiB": ((), "over_flush:2048"),
+    "everything": (("global=1",), ""),
+    "everything, in its time": (("global=1", "latency_us=50000", "duration_us=2000"), ""),
+    "zero-extended x0": ((), "x0_garbage:0"),
+    "slow within its latency": (("latency_us=50000", "duration_us=30000"), ""),
+    "a coarse rate limiter": (("rate=20",), "rate_limit:20/1000000"),
+    "a rate limiter that is not stated": ((), "rate_limit:200/100000"),
+    "a rate limiter for each CPU": (
+        ("rate=200",),
+        ",".join(f"rate_limit:200/1000000@cpu={cpu}" for cpu in range(4)),
+    ),
+    "busy now and then": ((), "status:BUSY@every=7"),
+    "busy while another CPU is inside": ((), "busy_inside"),
+    "rate-limited now and then": ((), "status:RATE_LIMITED@every=5"),
+    "x4 kept": (("smccc=1.1",), "keep_x4"),
+    "a break-even size": (("break_even=0x200000",), ""),
+    "whole pages only": ((), "refuse_unaligned"),
+    "whole lines only": ((), "refuse_unaligned:64"),
+    "anything accepted": ((), "accept_anything"),
+}
+"""Conforming firmware that is not like most: settings, and a fault script."""
+
+WORTH_ASKING = {"whole pages only", "whole lines only", "anything accepted"}
+"""Of these the commands may say that the vendor is worth asking, and no more."""

@@ -15,7 +15,8 @@ import pytest
 
 from pyctl.errors import OperationFailed, TargetLost
 from pyctl.firmware.client import Faults
-from pyctl.firmware.faults import KINDS, parse_faults
+from pyctl.firmware.fault_kinds import KINDS
+from pyctl.firmware.faults import parse_faults
 from pyctl.target.answers import RawRequest, Request
 from pyctl.target.provider import calls_inside
 from tests.target.statuses import Status
@@ -156,7 +157,7 @@ def test_stub_and_pyctl_agree_on_what_contradicts(stub, faults):
     "words",
     [
         [(0x40, 0, 0)],
-        [(0x40, 0, 34)],
+        [(0x40, 0, len(KINDS) + 1)],
         [(0x40, 16, 1)],
         [(0x41, 0, 1)],
         [(0x40, 0, 3), (0x41, 0, 1)],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyctl.firmware.faults import KINDS
+from pyctl.firmware.fault_kinds import KINDS
 from pyctl.firmware.numbers import CALL_UID, SLOTS, UUID_WORDS
 from pyctl.target.debugfs import Debugfs
 from tests.unit.fake_machine import Machine

@@ -15,14 +15,15 @@ import pyctl
 from pyctl.errors import UsageError
 from pyctl.firmware import faults, numbers
 from pyctl.firmware.client import Faults, Stub
-from pyctl.firmware.faults import KINDS, Fault, parse_fault, parse_faults, script_words
+from pyctl.firmware.fault_kinds import CALLS, KINDS, FaultKind
+from pyctl.firmware.faults import Fault, parse_fault, parse_faults, script_words
 from pyctl.firmware.settings import READINGS, parse_setting
 
 STUB_SOURCES = Path(pyctl.__file__).parent / "vm" / "stub"
 PARAMETERS = {"status": "BUSY", "rate_limit": "3/1000", "version": "1.1", "attr_global": "1"}
 
 
-def written(kind: faults.FaultKind) -> str:
+def written(kind: FaultKind) -> str:
     """The kind with a good parameter where it needs one."""
     return f"{kind.name}:{PARAMETERS.get(kind.name, '7')}" if kind.initial is None else kind.name
 
@@ -54,7 +55,7 @@ def test_fault_means_what_it_says(
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("when", ["", "@next=1", "@every=9", "@cpu=63", "@next=2@every=3@cpu=0"])
-def test_what_is_shown_can_be_written_again(kind: faults.FaultKind, when: str) -> None:
+def test_what_is_shown_can_be_written_again(kind: FaultKind, when: str) -> None:
     fault = parse_fault(written(kind) + when)
     assert parse_fault(str(fault)) == fault
 
@@ -246,7 +247,7 @@ def test_numbers_are_those_of_the_stub() -> None:
     }
     for name in ("KIND", "PARAMETER", "COUNT", "EVERY", "CPU", "CALLS", "COMMIT", "SEEN", "FIRED"):
         assert stub[f"KEY_FAULT_{name}"] == getattr(numbers, f"KEY_{name}")
-    for name, bit in faults.CALLS.items():
+    for name, bit in CALLS.items():
         assert stub[f"FAULT_ON_{name.upper()}"] == bit
     assert stub["FAULT_SLOTS"] == numbers.SLOTS
     assert stub["MAX_CPUS"] == numbers.MAX_CPUS

@@ -6,7 +6,8 @@
  * Where the specification leaves the answer open, this firmware's is: the queue
  * of forced statuses comes first; then, for dry runs too, reserved flag bits,
  * an empty or wrapping range and one beyond the physical address width are
- * INVALID_PARAMETER.  Global firmware looks at the flags only.
+ * INVALID_PARAMETER.  Global firmware looks at the flags only.  Some faults are none:
+ * they have this firmware answer as others may.
  *
  * QEMU emulates no caches.  What an operation does shows in the window of the
  * modelled cache (model.c) alone; without one, nothing is touched.
@@ -32,12 +33,26 @@ static unsigned int physical_address_bits(void)
 	return bits[range < ARRAY_SIZE(bits) ? range : ARRAY_SIZE(bits) - 1];
 }
 
+/* What a power of two, less one, leaves of an address: the parameter of a fault that hits. */
+static uint64_t block_mask(const struct faults *faults, enum fault_kind kind)
+{
+	return faults->parameter[kind] - 1;
+}
+
 static int32_t check_arguments(const struct call *call)
 {
+	const struct faults *faults = &call->faults;
 	uint64_t base = call->arg[1];
 	uint64_t length = call->arg[2];
 	uint64_t last = base + length - 1;
 
+	if (fault_hits(faults, FAULT_BUSY_OVER) && length > faults->parameter[FAULT_BUSY_OVER])
+		return SMCCC_BUSY;
+	if (fault_hits(faults, FAULT_REFUSE_UNALIGNED) &&
+	    (base | length) & block_mask(faults, FAULT_REFUSE_UNALIGNED))
+		return SMCCC_INVALID_PARAMETER;
+	if (fault_hits(faults, FAULT_ACCEPT_ANYTHING))
+		return SMCCC_SUCCESS;
 	if (call->arg[3] & ~FLAG_DRY_RUN)
 		return SMCCC_INVALID_PARAMETER;
 	if (call->settings.value[KEY_GLOBAL])
@@ -88,9 +103,35 @@ static struct verdict judge(const struct call *call)
 	return verdict;
 }
 
+/* Other bytes than those that were asked for, by how a range is made of lines and blocks. */
+static void cut(struct operation *operation, const struct faults *faults, uint64_t line_size)
+{
+	uint64_t length = operation->last - operation->first + 1;
+
+	if (fault_hits(faults, FAULT_SHORT_LENGTH)) {
+		length &= (1UL << faults->parameter[FAULT_SHORT_LENGTH]) - 1;
+		operation->last = operation->first + length - 1;
+	}
+	if (fault_hits(faults, FAULT_STOP_AT_BORDER)) {
+		uint64_t end = operation->first | block_mask(faults, FAULT_STOP_AT_BORDER);
+
+		if (end < operation->last)
+			operation->last = end;
+	}
+	if (fault_hits(faults, FAULT_SKIP_PARTS)) {
+		operation->first = (operation->first + line_size - 1) & ~(line_size - 1);
+		operation->last = ((operation->last + 1) & ~(line_size - 1)) - 1;
+	}
+	if (fault_hits(faults, FAULT_OVER_FLUSH)) {
+		operation->first &= ~block_mask(faults, FAULT_OVER_FLUSH);
+		operation->last |= block_mask(faults, FAULT_OVER_FLUSH);
+	}
+}
+
 /* Clamps an operation to what faults leave of it; false if that is nothing. */
 static bool cover(struct operation *operation, const struct faults *faults, uint64_t line_size)
 {
+	cut(operation, faults, line_size);
 	if (fault_hits(faults, FAULT_WRONG_BASE)) {
 		operation->first += faults->parameter[FAULT_WRONG_BASE];
 		operation->last += faults->parameter[FAULT_WRONG_BASE];
@@ -117,6 +158,7 @@ static void operate(const struct call *call)
 		.clean = !fault_hits(faults, FAULT_INVALIDATE_ONLY),
 		.invalidate = !fault_hits(faults, FAULT_CLEAN_ONLY),
 		.lose_partial = fault_hits(faults, FAULT_LOSE_PARTIAL),
+		.forget = fault_hits(faults, FAULT_FORGET_NEIGHBOURS),
 	};
 
 	if (!window.line_size)
@@ -194,5 +236,6 @@ void clean_inv_attributes(struct call *call)
 	call->x[1] = advertised(call, KEY_GLOBAL, FAULT_ATTR_GLOBAL) ? ATTRIBUTE_GLOBAL : 0;
 	call->x[2] = advertised(call, KEY_LATENCY_US, FAULT_ATTR_LATENCY_US);
 	call->x[3] = advertised(call, KEY_RATE, FAULT_ATTR_RATE);
-	call->x[4] = advertised(call, KEY_BREAK_EVEN, FAULT_ATTR_BREAK_EVEN);
+	if (!fault_hits(&call->faults, FAULT_KEEP_X4))
+		call->x[4] = advertised(call, KEY_BREAK_EVEN, FAULT_ATTR_BREAK_EVEN);
 }

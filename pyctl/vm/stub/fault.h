@@ -80,6 +80,17 @@ enum fault_kind {
 	FAULT_DRY_RUN_ACTS,
 	FAULT_LOOSE_ID,			/* reserved bits of the identifier do not count */
 	FAULT_ANSWER_UNKNOWN,
+	/* More of what the operation covers and does. */
+	FAULT_SHORT_LENGTH,	/* bits that the length has */
+	FAULT_STOP_AT_BORDER,	/* bytes, a power of two */
+	FAULT_SKIP_PARTS,	/* lines that are covered in part */
+	FAULT_FORGET_NEIGHBOURS, /* theirs are dirty bytes no more, and not in memory */
+	FAULT_BUSY_OVER,	/* bytes */
+	/* What conforming firmware may do, and most does not. */
+	FAULT_OVER_FLUSH,	/* bytes, a power of two: whole blocks of them */
+	FAULT_REFUSE_UNALIGNED,	/* bytes, a power of two */
+	FAULT_ACCEPT_ANYTHING,	/* ranges and flags that cannot be */
+	FAULT_KEEP_X4,		/* ATTRIBUTES returns no break-even size */
 	FAULT_KINDS,
 };
 

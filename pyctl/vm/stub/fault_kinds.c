@@ -19,6 +19,16 @@ static bool is_not_zero(uint64_t value)
 	return value != 0;
 }
 
+static bool is_block(uint64_t value)
+{
+	return value && !(value & (value - 1));
+}
+
+static bool is_length_bits(uint64_t value)
+{
+	return value && value < 64;
+}
+
 static bool is_limit(uint64_t value)
 {
 	uint64_t window_us = RATE_LIMIT_WINDOW_US(value);
@@ -90,4 +100,23 @@ const struct fault_kind_rules fault_kinds[FAULT_KINDS] = {
 	[FAULT_LOOSE_ID] = { is_nothing, 0, FAULT_ON_UNKNOWN, FAULT_ON_UNKNOWN, DECIDES_ITSELF },
 	[FAULT_ANSWER_UNKNOWN] = { is_nothing, 0, FAULT_ON_UNKNOWN, FAULT_ON_UNKNOWN,
 				   DECIDES_ITSELF },
+
+	[FAULT_SHORT_LENGTH] = { is_length_bits, 32, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				 DECIDES_LENGTH },
+	[FAULT_STOP_AT_BORDER] = { is_block, 2UL << 20, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				   DECIDES_BORDER },
+	[FAULT_SKIP_PARTS] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_PARTIAL },
+	[FAULT_FORGET_NEIGHBOURS] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				      DECIDES_NEIGHBOURS },
+	[FAULT_BUSY_OVER] = { is_not_zero, 0x10000, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			      DECIDES_ITSELF },
+	[FAULT_OVER_FLUSH] = { is_block, 2048, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+			       DECIDES_BLOCK },
+	[FAULT_REFUSE_UNALIGNED] = { is_block, 4096, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				     DECIDES_ITSELF },
+	[FAULT_ACCEPT_ANYTHING] = { is_nothing, 0, FAULT_ON_CLEAN_INV, FAULT_ON_CLEAN_INV,
+				    DECIDES_ITSELF },
+	[FAULT_KEEP_X4] = { is_nothing, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
+			    DECIDES_ITSELF },
 };

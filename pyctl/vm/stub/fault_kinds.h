@@ -24,7 +24,11 @@
 #define DECIDES_BASE		(1U << 7)
 #define DECIDES_PARTIAL		(1U << 8)
 #define DECIDES_MODE		(1U << 9)	/* clean, invalidate or both */
-#define DECIDES_OPERATION	0x3fcU		/* all of it, from FIRST to MODE */
+#define DECIDES_LENGTH		(1U << 10)
+#define DECIDES_BORDER		(1U << 11)
+#define DECIDES_BLOCK		(1U << 12)
+#define DECIDES_NEIGHBOURS	(1U << 13)
+#define DECIDES_OPERATION	0x3ffcU		/* all of it, from FIRST to NEIGHBOURS */
 #define DECIDES_ITSELF		(1U << 31)	/* only its own kind */
 
 /* The parameter of FAULT_RATE_LIMIT. */

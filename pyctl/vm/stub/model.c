@@ -103,6 +103,14 @@ static void operate_on_line(uint64_t offset, bool clean, bool invalidate)
 	} while (invalidate && !fetch_clean_line(offset));
 }
 
+/* What the cache holds counts as known to media, which never gets it. */
+static void forget_line(uint64_t line)
+{
+	if (line >= window.base && line - window.base < window.size)
+		memcpy(synced + (line - window.base), cached + (line - window.base),
+		       window.line_size);
+}
+
 static bool is_partial(const struct operation *operation, uint64_t line)
 {
 	return line < operation->first || line + window.line_size - 1 > operation->last;
@@ -125,6 +133,10 @@ void model_operate(const struct operation *operation)
 
 			operate_on_line(line - window.base, operation->clean && !lose,
 					operation->invalidate);
+		}
+		if (operation->forget) {
+			forget_line(first - window.line_size);
+			forget_line((last & ~(window.line_size - 1)) + window.line_size);
 		}
 	}
 	lock_release(&model_lock);

@@ -15,6 +15,7 @@ struct operation {
 	bool clean;
 	bool invalidate;
 	bool lose_partial;	/* no clean for a line that is covered in part */
+	bool forget;		/* the lines before and after count as clean */
 };
 
 /* Where a window lies.  Line size 0: the model is not running. */
