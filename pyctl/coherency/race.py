@@ -37,6 +37,8 @@ _REACH_TIMEOUT_S = 30.0
 _ASK_TIMEOUT_S = 3.0
 _END_TIMEOUT_S = 60.0
 _BUSY = ("EBUSY", "EAGAIN")
+_AGAIN_S = 0.05
+_AGAIN_TIMEOUT_S = 30.0
 
 
 def race_case(observer: Observer, window: Range, via: str, page_size: int) -> CaseResult:
@@ -89,14 +91,28 @@ def _try_once(observer: ModelObserver, stage: Stage, request: Request, cpus: lis
         _first, refusal = finish([first, second], _END_TIMEOUT_S)
         if refusal in _BUSY:
             # Firmware may refuse a call while another is inside; then nothing is promised.
-            again = stack.enter_context(_caller(debugfs, request, cpus[0]))
+            again = stack.enter_context(_caller(debugfs, request, cpus[0], _AGAIN_TIMEOUT_S))
             if failure := finish([again], _END_TIMEOUT_S)[0]:
                 raise OperationFailed(f"The call failed with {failure} when nobody was inside.")
 
 
-def _caller(debugfs: Debugfs, request: Request, cpu: int) -> Child[str | None]:
-    """A process that makes one call from one CPU; its errno's name, or None for success."""
-    return Child(lambda: errno_name(debugfs.invalidate_unbounded(request).errno), {cpu})
+def _caller(
+    debugfs: Debugfs, request: Request, cpu: int, patience_s: float = 0
+) -> Child[str | None]:
+    """A process that makes a call from one CPU; its errno's name, or None for success.
+
+    What is refused for now is asked for again within ``patience_s``.
+    """
+
+    def call() -> str | None:
+        deadline = time.monotonic() + patience_s
+        while True:
+            name = errno_name(debugfs.invalidate_unbounded(request).errno)
+            if name not in _BUSY or time.monotonic() > deadline:
+                return name
+            time.sleep(_AGAIN_S)
+
+    return Child(call, {cpu})
 
 
 def _has_asked(caller: Child[str | None]) -> Iterator[bool]:

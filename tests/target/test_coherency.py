@@ -15,7 +15,7 @@ import pytest
 
 from pyctl.coherency.lines import GOOD, LOST, STALE
 from pyctl.coherency.race import race_case, run_race
-from pyctl.coherency.run import Plan, check_plan, choose_observer, execute
+from pyctl.coherency.run import REFUSED, Plan, check_plan, choose_observer, execute
 from pyctl.coherency.window import target_of
 from pyctl.errors import UsageError
 from pyctl.firmware.client import Faults
@@ -122,7 +122,45 @@ def test_firmware_that_is_busy_while_somebody_is_inside_raises_no_alarm(coherenc
     assert not cases["under-flush race via smccc"].skipped
 
 
+@WITHOUT_RACES
+def test_firmware_that_cleans_more_than_its_lines_raises_no_alarm(coherency, stub):
+    arm(stub, "over_flush:4096,status:BUSY@every=7")
+    assert_clean(coherency())
+
+
+@pytest.mark.board(cpus=4)
+@pytest.mark.parametrize("fault", ["refuse_unaligned", "refuse_unaligned:64"])
+def test_firmware_that_takes_whole_pages_or_lines_raises_no_alarm(coherency, stub, fault):
+    arm(stub, fault)
+    cases = coherency()
+    assert_clean({name: case for name, case in cases.items() if "once more" not in name})
+    refused = {name for name, case in cases.items() if case.skipped == REFUSED}
+    assert {"one byte", "lines, the outer two in part"} <= refused
+    assert ("one line" in refused) == (fault == "refuse_unaligned")
+    tried = {name for name, case in cases.items() if not case.skipped}
+    assert {"a page", "whole window", "a call from CPU 3", "2 callers at once"} <= tried
+    assert {"under-flush race via memregion", "refused ranges, once more"} <= tried
+    assert not cases["refused ranges, once more"].error
+
+
+@WITHOUT_RACES
+def test_what_is_refused_at_times_only_is_an_error(coherency, stub):
+    arm(stub, "refuse_unaligned@every=2")
+    assert "accepted now" in coherency()["refused ranges, once more"].error
+
+
 # -- bad firmware -------------------------------------------------------------------
+
+
+# Faults that have nothing to act on in some cases.
+RARE = (
+    "skip_second_half",
+    "lose_partial",
+    "short_length:10",
+    "stop_at_border:4096",
+    "skip_parts",
+    "forget_neighbours",
+)
 
 
 @WITHOUT_RACES
@@ -137,6 +175,10 @@ def test_firmware_that_is_busy_while_somebody_is_inside_raises_no_alarm(coherenc
         ("wrong_base", {STALE}),
         ("wrong_base:-64", {STALE}),
         ("lose_partial", {LOST}),
+        ("short_length:10", {STALE}),
+        ("stop_at_border:4096", {STALE}),
+        ("skip_parts", {STALE}),
+        ("forget_neighbours", {LOST}),
         ("clean_only", {STALE}),
         ("invalidate_only", {LOST}),
         ("lose_partial,skip_second_half", {STALE, LOST}),
@@ -146,8 +188,7 @@ def test_each_fault_is_seen_for_what_it_is(coherency, stub, fault, expected):
     arm(stub, fault)
     names, seen = verdicts(coherency())
     assert seen == expected
-    # In some case the fault may have nothing to act on, in others it has.
-    if fault not in ("skip_second_half", "lose_partial"):
+    if fault not in RARE:
         assert {"one line", "a page", "whole window", "2 callers at once"} <= names
 
 
@@ -376,7 +417,7 @@ def test_command_names_the_first_bad_line(pyctl, provider, stub):
 
 
 @pytest.mark.board(cpus=4)
-@pytest.mark.parametrize("call", [1, 27, 33], ids=["any", "bound to a CPU", "one of several"])
+@pytest.mark.parametrize("call", [1, 55, 62], ids=["any", "bound to a CPU", "one of several"])
 def test_firmware_that_keeps_a_cpu_is_a_lost_target_for_a_shell(provider, stub, call):
     """The command leaves as it does for a user, and waits for no child that is stuck."""
     arm(stub, f"hold:60000000@every={call}@next=1")

@@ -106,6 +106,7 @@ def check(configure, debugfs):
 def in_a_hurry(monkeypatch):
     """Shorter waits, for firmware whose limit has a window of a tenth of a second."""
     monkeypatch.setattr(prober, "WINDOW_S", 0.1)
+    monkeypatch.setattr(prober, "BACKOFF_S", (0.001, 0.01, 0.1, 0.1))
     monkeypatch.setattr(prober, "PATIENCE_S", 0.5)
 
 
@@ -183,6 +184,29 @@ def test_good_firmware_that_is_busy_at_times_passes(check):
     assert not [rule for rule, outcome in found.items() if outcome.blocked]
 
 
+def test_good_firmware_that_is_unlike_most_passes(check):
+    found = check(
+        ("break_even=0x200000", "smccc=1.1"),
+        "over_flush:4096,x0_garbage:0,status:BUSY@every=7,keep_x4",
+    )
+    assert having(found, FAIL) == set()
+    assert not [rule for rule, outcome in found.items() if outcome.is_odd or outcome.blocked]
+
+
+@pytest.mark.parametrize(
+    ("kind", "odd"),
+    [
+        ("refuse_unaligned", {"CALL-4"}),
+        ("refuse_unaligned:64", {"CALL-4"}),
+        ("accept_anything", {"OPEN-3"}),
+    ],
+)
+def test_what_is_left_open_is_worth_asking_and_no_failure(check, kind, odd):
+    found = check((), kind)
+    assert having(found, FAIL) == set()
+    assert {rule for rule, outcome in found.items() if outcome.is_odd} == odd
+
+
 BROKEN = {
     "smccc": (("smccc=1.0",), "", {"DISC-1"}),
     "nothing": (("clean_inv=0", "attributes=0"), "", {"DISC-2"}),
@@ -206,6 +230,8 @@ BROKEN = {
     "latency": (("latency_us=100",), "latency:5000", {"TIME-1"}),
     "latency-at-times": (("latency_us=100",), "latency:5000@every=8", {"TIME-1"}),
     "rate": (("rate=200",), "rate_limit:2/100000", {"RATE-1"}),
+    "busy-with-long-ranges": ((), "busy_over", {"CALL-4"}),
+    "whole-blocks-only": ((), "refuse_unaligned:0x2000", {"CALL-1"}),
     "x4-x17": ((), "clobber_x4_x17", {"REG-1"}),
     "x4-x17-once": ((), "clobber_x4_x17@next=1@call=attributes", {"REG-1"}),
     "simd": ((), "clobber_simd@call=clean_inv", {"REG-4"}),
@@ -227,12 +253,20 @@ def test_broken_firmware_fails_the_rule_that_it_breaks(check, in_a_hurry, name, 
     assert having(check(settings, faults), FAIL) == expected
 
 
-def test_a_call_that_is_refused_among_many_at_once_is_found(check, monkeypatch):
-    # The first to be refused is one of the many, and there are not enough for a second.
+def test_a_call_that_is_refused_among_many_at_once_is_found(check, stub, monkeypatch):
+    """Of the calls of all CPUs at once, and of no others, however these are scheduled."""
+    all_at_once = prober.Prober.all_at_once
+
+    def refusing_one(self):
+        Faults(stub).replace(parse_faults("status:INVALID_PARAMETER@every=20@next=1"))
+        try:
+            return all_at_once(self)
+        finally:
+            Faults(stub).clear()
+
     monkeypatch.setattr(prober, "PATIENCE_S", 30)
-    number = 240 * len(os.sched_getaffinity(0))
-    found = check((), f"status:INVALID_PARAMETER@every={number}@call=clean_inv")
-    assert having(found, FAIL) == {"CALL-3"}
+    monkeypatch.setattr(prober.Prober, "all_at_once", refusing_one)
+    assert having(check(), FAIL) == {"CALL-3"}
 
 
 def test_a_risky_run_records_the_registers_and_warns_of_what_is_recommended(command):

@@ -287,17 +287,105 @@ def test_every_defect_still_fits(mutants: Any) -> None:
 
 
 def test_a_sample_is_fixed_and_has_defects_of_every_kind(mutants: Any) -> None:
-    names = list(mutants.jobs(argparse.Namespace(sample=6, words=[])))
-    assert names == list(mutants.jobs(argparse.Namespace(sample=6, words=[])))
+    names = list(mutants.jobs(argparse.Namespace(by="suite", sample=12, words=[])))
+    assert names == list(mutants.jobs(argparse.Namespace(by="suite", sample=12, words=[])))
     assert {name.partition(":")[0] for name in names} == {"firmware", "provider", "uefi"}
 
 
 def test_the_whole_score_has_clean_runs_of_every_kind(mutants: Any) -> None:
-    wanted = mutants.jobs(argparse.Namespace(sample=None, words=[]))
+    wanted = mutants.jobs(argparse.Namespace(by="suite", sample=None, words=[]))
     kinds = {name.rpartition(" ")[0] for name in wanted if name.startswith("clean:")}
     assert len(kinds) == 12
     assert sum(name.startswith("clean:") for name in wanted) >= 20
     defects = len(mutants.firmware.DEFECTS) + len(mutants.provider.DEFECTS)
     assert len(wanted) == defects + 24 + len(mutants.firmware.SEEN_WITH_UEFI)
-    picked = mutants.jobs(argparse.Namespace(sample=None, words=["clean: @smc"]))
+    picked = mutants.jobs(argparse.Namespace(by="suite", sample=None, words=["clean: @smc"]))
     assert len(picked) == 8
+
+
+def options_of(**changes: Any) -> argparse.Namespace:
+    return argparse.Namespace(**({"by": "commands", "sample": None, "words": []} | changes))
+
+
+def test_the_commands_are_scored_on_both_boards_and_on_good_firmware(mutants: Any) -> None:
+    wanted = mutants.jobs(options_of())
+    clean = [name for name in wanted if name.startswith("clean:")]
+    invisible = mutants.firmware.INVISIBLE
+    assert len(wanted) - len(clean) == 2 * len(mutants.firmware.DEFECTS) - len(invisible) >= 120
+    assert len(clean) >= 24 + 12
+    assert all(name in mutants.firmware.DEFECTS and why for (_, name), why in invisible.items())
+    for _, asked in wanted.values():
+        assert asked["fault"] or asked["is_good"]
+        assert not asked["fault"] or parse_faults(asked["fault"])
+    assert set(mutants.firmware.UNUSUAL) >= mutants.firmware.WORTH_ASKING
+    assert len(mutants.jobs(options_of(words=["uefi: always BUSY"]))) == 1
+    assert 8 <= len(mutants.jobs(options_of(sample=10))) <= 14
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "failed", "is_broken"),
+    [
+        ('{"found": ["conformance FID-1: why", "b"]}', 0, "conformance FID-1: why", False),
+        ('{"found": []}', 0, None, False),
+        ("the fault was not armed", 1, None, True),
+    ],
+)
+def test_what_the_commands_have_against_firmware_is_what_names_it(
+    mutants: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    printed: str,
+    status: int,
+    failed: str | None,
+    is_broken: bool,
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ncat << END\n{printed}\nEND\nexit {status}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(mutants, "PYTHON", python)
+    run = mutants.score_commands("dt: a", {})
+    assert (run.failed, bool(run.broken)) == (failed, is_broken)
+
+
+RULE = {"id": "FID-1", "result": "pass", "evidence": {"summary": "Because."}}
+CASE = {"name": "a page", "bad": [], "error": None}
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "answer", "found"),
+    [
+        ("conformance", 0, {"rules": [RULE], "ask_vendor": []}, []),
+        (
+            "conformance",
+            0,
+            {"rules": [RULE | {"result": "fail"}], "ask_vendor": []},
+            ["conformance FID-1: Because."],
+        ),
+        (
+            "conformance",
+            0,
+            {"rules": [RULE], "ask_vendor": ["FID-1"]},
+            ["conformance FID-1: ask: Because."],
+        ),
+        # What is not there cannot be named.
+        ("coherency", 3, {"error": "No provider."}, []),
+        ("conformance", 4, {"rules": [], "error": "It never came back."}, ["conformance: It"]),
+        ("coherency", 0, {"cases": [CASE]}, []),
+        (
+            "coherency",
+            1,
+            {"cases": [CASE, CASE | {"bad": [{}]}], "error": "1 of 9 lines."},
+            ["coherency 'a page': 1 of 9 lines."],
+        ),
+    ],
+)
+def test_a_complaint_is_a_rule_or_case_and_its_sentence(
+    mutants: Any, command: str, status: int, answer: dict[str, Any], found: list[str]
+) -> None:
+    complaints = mutants.commands.complaints
+    told = complaints(command, status, answer)
+    assert [one.startswith(start) for one, start in zip(told, found, strict=True)] == [True] * len(
+        found
+    )
+    if answer.get("ask_vendor"):
+        assert complaints(command, status, answer, may_ask=True) == []
