@@ -63,8 +63,8 @@ class Access(Protocol):
         done within ``timeout_s``.
         """
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
-        """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
+    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[str]:
+        """Make calls from ``cpu``; SIMD and floating-point registers that this changed."""
 
     def invalidate(self, request: Request, timeout_s: float) -> Record:
         """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
@@ -141,7 +141,7 @@ class ModuleAccess(Access):
         with self._watching():
             return self._debugfs.raw_calls(requests, timeout_s, interval_s)
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
+    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[str]:
         with self._watching():
             return self._debugfs.vectors_changed_by(requests, cpu, timeout_s)
 

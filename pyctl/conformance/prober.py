@@ -66,6 +66,7 @@ class Prober:
         self.is_limited = False
         """Firmware has refused a call as too frequent."""
         self._slowest_s = 0.0
+        self._vectors: dict[tuple[int | RawRequest, ...], list[str]] = {}
 
     # Calls.
 
@@ -93,10 +94,13 @@ class Prober:
     def _placed(self, request: RawRequest) -> RawRequest:
         return request if request.cpu is not None else replace(request, cpu=self.access.cpus[0])
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[int]:
-        """Make calls from ``cpu``; numbers of the SIMD registers that this changed."""
-        timeout_s = self._timeout_s(sum(map(_is_operation, requests)))
-        return self.access.vectors(requests, cpu, timeout_s)
+    def vectors(self, requests: Sequence[RawRequest], cpu: int) -> list[str]:
+        """SIMD and floating-point registers that calls from ``cpu`` change; made once."""
+        key: tuple[int | RawRequest, ...] = (cpu, *requests)
+        if key not in self._vectors:
+            timeout_s = self._timeout_s(sum(map(_is_operation, requests)))
+            self._vectors[key] = self.access.vectors(requests, cpu, timeout_s)
+        return self._vectors[key]
 
     def _timeout_s(self, operations: int) -> float:
         """When firmware counts as stuck.
@@ -161,12 +165,22 @@ class Prober:
         self.is_limited |= record.errno == errno.EAGAIN
         return record
 
+    def burst(self, threads: int) -> Record:
+        """Calls of some CPUs at once, each until one is refused, after a rest."""
+        self.rest()
+        return self.loop(self.burst_calls, threads)
+
     def all_at_once(self) -> tuple[int, Record]:
         """A loop on each CPU at the same time; the number of calls, and what came of them."""
-        threads = min(len(self.access.cpus), self.access.max_threads)
+        threads = self.threads
         # Firmware may let one CPU in after the other.
         count = max(1, self.affordable(threads * CALLS_AT_ONCE) // threads)
         return threads * count, self.loop(count, threads)
+
+    @property
+    def threads(self) -> int:
+        """One for each CPU, as far as the module has so many."""
+        return min(len(self.access.cpus), self.access.max_threads)
 
     def rest(self) -> None:
         """Let a limit of calls per second forget, where there is one."""

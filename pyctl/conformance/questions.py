@@ -8,16 +8,17 @@ operation itself only where risk was allowed; otherwise they are dry runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pyctl.conformance.outcome import OBSERVED, NotRun, Outcome, observed
 from pyctl.conformance.prober import DRY_RUN, Prober
 from pyctl.conformance.rule import ATTRIBUTES_SECTION, CLEAN_INV_SECTION, rule
 from pyctl.numbers import errno_name
-from pyctl.smccc import CLEAN_INV_MEMREGION, NOT_REQUIRED, RATE_LIMITED, status_name
+from pyctl.smccc import CLEAN_INV_MEMREGION, NOT_REQUIRED, status_name
 from pyctl.target.answers import RawRequest
 
 ALL = (1 << 64) - 1
+LIMIT_ROUNDS = 2
+ALONE_CALLS = 64
 RESERVED_FLAGS = (1 << 1, 1 << 31, 1 << 63)
 
 
@@ -175,25 +176,48 @@ def _dry_run_budget(prober: Prober) -> Outcome:
 
 @rule("OPEN-12", OBSERVED, ATTRIBUTES_SECTION, "Whether the rate is one per CPU or of the system.")
 def _rate_per_cpu(prober: Prober) -> Outcome:
-    """Exhaust the rate on one CPU, and at once ask on another."""
+    """How many calls are let through for one CPU alone, and for all at once."""
     prober.need_cpus()
-    one, other = prober.access.cpus[:2]
-    prober.rest()
-    # Where no burst was too much before, this one, which is slower, would not be either.
-    calls = prober.burst_calls if prober.is_limited else 1
-    burst = [replace(prober.request(), cpu=one)] * calls
-    made = prober.calls([*burst, replace(prober.request(), cpu=other)])
-    if made[-2].status != RATE_LIMITED:
-        return observed("The limit was not reached.", made[-2:])
+    if not prober.is_limited:
+        return observed("The limit was not reached.")
+    threads = prober.threads
+    alone, together = [], []
+    for _ in range(LIMIT_ROUNDS):
+        alone.append(prober.burst(1).completed)
+        together.append(prober.burst(threads).completed)
+    kinds = {_whose_limit(*pair, threads) for pair in zip(alone, together, strict=True)}
+    found = kinds.pop() if len(kinds) == 1 else "unclear"
     return observed(
-        f"After CPU {one} was RATE_LIMITED, CPU {other} got {status_name(made[-1].status)}.",
-        made[-2:],
+        f"The limit is {found}: it let {_listed(alone)} calls of one CPU through, and "
+        f"{_listed(together)} of {threads} CPUs at once.",
+        limit=found,
+        alone=alone,
+        together=together,
     )
+
+
+def _whose_limit(alone: int, together: int, threads: int) -> str:
+    """A quarter of the way from the one to the other is close enough to either."""
+    quarter = alone * (threads - 1) / 4
+    if together <= alone + quarter:
+        return "of the system"
+    return "of each CPU" if together >= alone + 3 * quarter else "unclear"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 @rule("OPEN-13", OBSERVED, CLEAN_INV_SECTION, "How BUSY relates to other CPUs.")
 def _busy(prober: Prober) -> Outcome:
+    """Whether it takes another CPU that is inside for one to be told BUSY."""
     prober.need_cpus()
+    alone = prober.loop(prober.affordable(ALONE_CALLS)).firmware
     _made, record = prober.all_at_once()
     busy = record.firmware.busy if record.firmware else None
-    return observed(f"{busy} CPUs were told BUSY when all called at once.", busy=busy)
+    who = "one that called alone was, too" if alone and alone.busy else "none that called alone was"
+    return observed(
+        f"{busy} of {prober.threads} CPUs were told BUSY when all called at once; {who}.",
+        busy=busy,
+        busy_alone=alone.busy if alone else None,
+    )

@@ -6,6 +6,8 @@ Most judge every call that was made before, so they come after the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from pyctl.conformance.outcome import (
     OBSERVED,
     RECOMMENDED,
@@ -18,7 +20,7 @@ from pyctl.conformance.outcome import (
     passed,
 )
 from pyctl.conformance.prober import DRY_RUN, UNKNOWN_FIDS, Prober
-from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, rule
+from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, WHOLE_SPEC_DEDUCED, rule
 from pyctl.smccc import (
     ARCH_FEATURES,
     CLEAN_INV_MEMREGION,
@@ -110,15 +112,34 @@ def _x4_below_1_2(prober: Prober) -> Outcome:
 
 @rule("REG-4", REQUIRED, WHOLE_SPEC, "A call preserves the SIMD registers v0 to v31.")
 def _vectors(prober: Prober) -> Outcome:
+    return _kept(prober, lambda name: name.startswith("v"))
+
+
+@rule(
+    "REG-5",
+    RECOMMENDED,
+    WHOLE_SPEC_DEDUCED,
+    "A call preserves FPCR and FPSR.",
+)
+def _floating_point_control(prober: Prober) -> Outcome:
+    """They are part of the state that v0 to v31 belong to, and are saved with it."""
+    return _kept(prober, lambda name: not name.startswith("v"))
+
+
+def _kept(prober: Prober, is_meant: Callable[[str], bool]) -> Outcome:
+    """Whether calls of all kinds leave those registers alone that are meant, on every CPU."""
     kinds = [*_harmless(prober), prober.request(DRY_RUN), prober.request()]
     rounds = prober.affordable(VECTOR_ROUNDS)
+
+    def changed(requests: Sequence[RawRequest], cpu: int) -> list[str]:
+        return [name for name in prober.vectors(requests, cpu) if is_meant(name)]
+
     for cpu in prober.access.cpus:
         prober.access.wait(prober.interval_s)
-        if changed := prober.vectors(kinds * rounds, cpu):
-            names = ", ".join(f"v{number}" for number in changed)
-            guilty = [kind for kind in kinds if prober.vectors([kind] * rounds, cpu)]
+        if names := changed(kinds * rounds, cpu):
+            guilty = [kind for kind in kinds if changed([kind] * rounds, cpu)]
             calls = ", ".join(sorted({f"0x{kind.fid:08x}" for kind in guilty})) or "a call"
-            return failed(f"On CPU {cpu}, {calls} changed {names}.")
+            return failed(f"On CPU {cpu}, {calls} changed {', '.join(names)}.")
     return passed(f"In calls of {len(kinds)} kinds on {prober.cpus_text}.")
 
 

@@ -23,6 +23,7 @@ from pyctl.conformance.prober import Prober
 
 WHOLE_SPEC = "DEN0028 v1.7"
 CLEAN_INV_SECTION = "DEN0028 v1.7, 7.10"
+WHOLE_SPEC_DEDUCED = "deduced from DEN0028 v1.7"
 CLEAN_INV_DEDUCED = "deduced from DEN0028 v1.7, 7.10"
 ATTRIBUTES_SECTION = "DEN0028 v1.7, 7.11"
 

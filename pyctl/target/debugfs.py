@@ -173,8 +173,8 @@ class Debugfs:
 
     def vectors_changed_by(
         self, requests: Sequence[RawRequest], cpu: int, timeout_s: float
-    ) -> list[int]:
-        """The numbers of the SIMD registers that raw SMCCC calls from ``cpu`` change.
+    ) -> list[str]:
+        """The names of the SIMD and floating-point registers that raw calls from ``cpu`` change.
 
         Raises what ``raw_calls`` raises. The calls must name no CPU: another thread would
         make them, with registers of its own.
@@ -334,8 +334,8 @@ def _exchanges(path: Path, writes: Sequence[bytes], interval_s: float = 0) -> by
     return b"\n".join(answers)
 
 
-def _vectors(path: Path, request: bytes, cpu: int) -> list[int]:
-    """Numbers of the SIMD registers that a request, made from ``cpu``, has changed."""
+def _vectors(path: Path, request: bytes, cpu: int) -> list[str]:
+    """Names of the SIMD and floating-point registers that a request from ``cpu`` has changed."""
     from pyctl.target.vectors import changed_by_write
 
     os.sched_setaffinity(0, {cpu})

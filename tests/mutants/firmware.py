@@ -73,6 +73,7 @@ DEFECTS = {
     "whole blocks of 64 KiB only": "refuse_unaligned:0x10000",
     "clean without invalidating on CPU 3": "clean_only@cpu=3",
     "dry runs carried out by CPU 0": "dry_run_acts@cpu=0",
+    "FPCR and FPSR not preserved": "clobber_fpcr",
 }
 
 # Planted on a board with UEFI as well: one for each way in which a defect shows.

@@ -235,6 +235,7 @@ BROKEN = {
     "x4-x17": ((), "clobber_x4_x17", {"REG-1"}),
     "x4-x17-once": ((), "clobber_x4_x17@next=1@call=attributes", {"REG-1"}),
     "simd": ((), "clobber_simd@call=clean_inv", {"REG-4"}),
+    "fpcr-of-a-cpu": ((), "clobber_fpcr@cpu=1@call=clean_inv", {"REG-5"}),
     "simd-of-attributes-of-a-cpu": ((), "clobber_simd@cpu=1@call=attributes", {"REG-4"}),
     "x4-x17-of-a-cpu": ((), "clobber_x4_x17@cpu=1@call=features", {"REG-1"}),
     "x1-x3": ((), "clobber_x1_x3", {"REG-2"}),

@@ -65,6 +65,8 @@ class FakeFirmware:
     latency_us: int = 0
     rate: int = 0
     limit_per_s: int = 0
+    limit_per_cpu: bool = False
+    """Whether each CPU has the limit for itself."""
     duration_us: float = 5
     fids: Callable[[int], int] = lambda fid: fid & ~SVE_HINT
     """Which function firmware takes an id for."""
@@ -75,10 +77,13 @@ class FakeFirmware:
     """Dirty lines that reach memory by themselves."""
     watched: FakeLines | None = None
     tamper: Tamper = lambda _self, _request, _x: None
-    spoils: dict[int, list[int]] = field(default_factory=dict)
-    """SIMD registers that the operation changes, by CPU."""
+    spoils: dict[int, list[str]] = field(default_factory=dict)
+    """SIMD and floating-point registers that the operation changes, by CPU."""
     now: float = 0
-    window: deque[float] = field(default_factory=deque)
+    windows: dict[int, deque[float]] = field(default_factory=dict)
+    """Times of the calls that were let through, by CPU."""
+    cpu: int = 0
+    """That a thread of a loop is on."""
     made: list[RawRequest] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -108,7 +113,7 @@ class FakeFirmware:
                 answers.append(self.answer(request))
         return answers
 
-    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[int]:
+    def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[str]:
         assert all(request.cpu is None for request in requests)
         self.calls(requests, 0, timeout_s)
         called = OPERATION in {request.fid for request in requests}
@@ -145,11 +150,12 @@ class FakeFirmware:
     def operation(self, base: int, length: int, flags: int) -> int:
         if flags & ~1 or length == 0 or base + length > 1 << self.pa_bits:
             return INVALID_PARAMETER
-        while self.window and self.window[0] <= self.now - 1:
-            self.window.popleft()
-        if self.limit_per_s and len(self.window) >= self.limit_per_s:
+        window = self.windows.setdefault(self.cpu if self.limit_per_cpu else 0, deque())
+        while window and window[0] <= self.now - 1:
+            window.popleft()
+        if self.limit_per_s and len(window) >= self.limit_per_s:
             return RATE_LIMITED
-        self.window.append(self.now)
+        window.append(self.now)
         self.now += self.duration_us / 1e6
         covered = base == TARGET.addr or (self.x1 & 1 and not self.global_lie)
         if self.watched and covered and (not flags or self.dry_run_acts):
@@ -166,7 +172,7 @@ class FakeFirmware:
     def loop(self, request: Request) -> Record:
         """Make the calls of all threads, one after the other."""
         completed, statuses, times = 0, [], []
-        for _ in range(request.threads):
+        for self.cpu in range(request.threads):
             for _ in range(request.count):
                 before = self.now
                 raw = RawRequest(OPERATION, (request.addr, request.size, int(request.dry_run)), 0)
@@ -176,6 +182,7 @@ class FakeFirmware:
                 if statuses[-1]:
                     break
                 completed += 1
+        self.cpu = 0
         wrong = [status for status in statuses if status]
         return Record(
             errno=ERRNO.get(wrong[0], errno.EIO) if wrong else 0,

@@ -20,6 +20,7 @@ from pyctl.conformance.outcome import (
     Blocked,
 )
 from pyctl.conformance.prober import Prober
+from pyctl.conformance.questions import _whose_limit
 from pyctl.conformance.run import RULES, Finding, Report
 from pyctl.errors import TargetLost
 from pyctl.ranges import Range
@@ -409,7 +410,8 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(version=0x1_0001, tamper=on(OPERATION, clobbers(4))),
         {"REG-1"},
     ),
-    "v8 on one CPU": (lambda: FakeFirmware(spoils={2: [8]}), {"REG-4"}),
+    "v8 on one CPU": (lambda: FakeFirmware(spoils={2: ["v8"]}), {"REG-4"}),
+    "FPSR on one CPU": (lambda: FakeFirmware(spoils={1: ["FPSR"]}), {"REG-5"}),
     "x1 changed": (lambda: FakeFirmware(tamper=on(OPERATION, clobbers(1))), {"REG-2"}),
     "x2, x3 of features": (lambda: FakeFirmware(tamper=on(FEATURES, clobbers(2, 3))), {"REG-2"}),
     "an unknown status": (lambda: FakeFirmware(tamper=strange_about_nothing), {"STAT-1"}),
@@ -493,8 +495,9 @@ def test_a_failure_shows_the_registers_of_the_call() -> None:
 
 
 def test_the_function_that_spoils_simd_registers_is_named() -> None:
-    found = findings(FakeFirmware(spoils={3: [8, 9]}))
+    found = findings(FakeFirmware(spoils={3: ["v8", "v9", "FPCR"]}))
     assert found["REG-4"].outcome.summary == "On CPU 3, 0xc0000005 changed v8, v9."
+    assert found["REG-5"].outcome.summary == "On CPU 3, 0xc0000005 changed FPCR."
 
 
 # -- what the specification leaves open ---------------------------------------------
@@ -550,7 +553,26 @@ def test_the_onset_of_the_limit_is_found() -> None:
     found = findings(FakeFirmware(rate=50, limit_per_s=50))
     assert "RATE_LIMITED at call 51" in found["RATE-2"].outcome.summary
     assert found["OPEN-11"].outcome.summary == "50 dry runs in a burst, then EAGAIN."
-    assert "CPU 1 got RATE_LIMITED" in found["OPEN-12"].outcome.summary
+
+
+@pytest.mark.parametrize("per_cpu", [False, True])
+@pytest.mark.parametrize("cpus", [[0, 1], [0, 1, 2, 3]])
+def test_whose_limit_it_is_is_found(per_cpu: bool, cpus: list[int]) -> None:
+    limited = FakeFirmware(rate=50, limit_per_s=50, limit_per_cpu=per_cpu, cpus=cpus)
+    evidence = findings(limited)["OPEN-12"].as_json()["evidence"]
+    assert evidence["limit"] == ("of each CPU" if per_cpu else "of the system")
+    assert evidence["alone"] == [50, 50]
+    assert evidence["together"] == [50 * (len(cpus) if per_cpu else 1)] * 2
+
+
+def test_a_limit_that_is_neither_is_unclear() -> None:
+    assert [_whose_limit(100, together, 4) for together in (100, 175, 250, 325, 400)] == [
+        "of the system",
+        "of the system",
+        "unclear",
+        "of each CPU",
+        "of each CPU",
+    ]
 
 
 # -- what a run may do to a machine -------------------------------------------------
@@ -622,5 +644,6 @@ def test_rules_have_distinct_ids_and_name_sections_that_are_known() -> None:
         "DEN0028 v1.7",
         "DEN0028 v1.7, 7.10",
         "deduced from DEN0028 v1.7, 7.10",
+        "deduced from DEN0028 v1.7",
         "DEN0028 v1.7, 7.11",
     }

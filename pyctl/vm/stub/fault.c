@@ -283,6 +283,21 @@ static void clobber_simd(void)
 			 ".endr");
 }
 
+/* Bits that nobody's results depend on much: flush-to-zero, and that something saturated. */
+static void clobber_fpcr(void)
+{
+	uint64_t value;
+
+	__asm__ volatile(".arch_extension fp\n"
+			 "mrs	%0, fpcr\n"
+			 "eor	%0, %0, #1 << 24\n"
+			 "msr	fpcr, %0\n"
+			 "mrs	%0, fpsr\n"
+			 "eor	%0, %0, #1 << 27\n"
+			 "msr	fpsr, %0"
+			 : "=&r"(value));
+}
+
 void fault_clobber(struct call *call, unsigned int calls)
 {
 	const struct faults *faults = &call->faults;
@@ -297,4 +312,6 @@ void fault_clobber(struct call *call, unsigned int calls)
 			call->x[i] = ~call->x[i];
 	if (fault_hits(faults, FAULT_CLOBBER_SIMD))
 		clobber_simd();
+	if (fault_hits(faults, FAULT_CLOBBER_FPCR))
+		clobber_fpcr();
 }

@@ -86,6 +86,7 @@ enum fault_kind {
 	FAULT_SKIP_PARTS,	/* lines that are covered in part */
 	FAULT_FORGET_NEIGHBOURS, /* theirs are dirty bytes no more, and not in memory */
 	FAULT_BUSY_OVER,	/* bytes */
+	FAULT_CLOBBER_FPCR,	/* and FPSR */
 	/* What conforming firmware may do, and most does not. */
 	FAULT_OVER_FLUSH,	/* bytes, a power of two: whole blocks of them */
 	FAULT_REFUSE_UNALIGNED,	/* bytes, a power of two */
