@@ -34,7 +34,6 @@ MAX_LINES = 400
 # Longer ones, each with its reason.
 LONG = {
     "LICENSE": "the licence's own words",
-    "pyctl/firmware/faults.py": "one table of all faults, and the reader of scripts beside it",
     # Many small tests of one topic, which are read one by one.
     "tests/unit/test_cli_conformance.py": "the command",
     "tests/unit/test_conformance.py": "every rule",
