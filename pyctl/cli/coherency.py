@@ -162,7 +162,7 @@ def _keep(session: Session, case: CaseResult) -> None:
 
 
 def _tell(session: Session, report: CaseResults) -> None:
-    """What is known, for people: the worst comes first."""
+    """Say what is known; the worst comes first."""
     bad = [case for case in report.cases if case.count.bad or case.error]
     skipped = [case for case in report.cases if case.skipped and case not in bad]
     odd = [case for case in skipped if case.skipped == REFUSED]

@@ -11,7 +11,7 @@ import click
 
 from pyctl.cli.params import Session, json_option, pass_session, scratch_options
 from pyctl.cli.report import ASK, BAD, GOOD, REST, coloured, progress, section
-from pyctl.errors import NotReady, OperationFailed
+from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.numbers import size_text
 
 if TYPE_CHECKING:
@@ -97,9 +97,6 @@ def _run(
             if rule.risky:
                 session.note(f"       {rule.id}: {rule.risky}")
 
-    if target:
-        session.say(f"aims at {target} + {size_text(target.range.size)}")
-
     def keep() -> None:
         if target:
             found = {"addr": f"0x{target.range.addr:x}", "size": target.range.size}
@@ -118,21 +115,23 @@ def _run(
             keep()
             done = len(report.findings)
             progress(f"{done} of {len(RULES)}: {RULES[done % len(RULES)].statement}")
+    except PyctlError:
+        _tell(session, report, target)
+        raise
     except KeyboardInterrupt:
-        _tell(session, report)
+        _tell(session, report, target)
         raise KeyboardInterrupt(
             f"Interrupted after {len(report.findings)} of {len(RULES)} rules; "
             "what is known so far is incomplete and no pass."
         ) from None
-    finally:
-        progress("")
     keep()
-    _tell(session, report)
+    _tell(session, report, target)
     _conclude(session, report)
 
 
-def _tell(session: Session, report: Report) -> None:
-    """What is known, for people: the worst comes first."""
+def _tell(session: Session, report: Report, target: Aim | None) -> None:
+    """Say what is known; the worst comes first."""
+    progress("")
     bad, warnings = report.broken, report.warnings
     rules = "1 required rule" if len(bad) == 1 else f"{len(bad)} required rules"
     if bad:
@@ -145,13 +144,23 @@ def _tell(session: Session, report: Report) -> None:
     section(session, "Worth asking your firmware vendor:", ASK, _lines(report.odd))
     section(session, "Not run:", REST, _lines(report.not_run))
     section(session, "All else:", REST, _lines(report.rest))
+    if target:
+        session.say(f"aimed at {target} + {size_text(target.range.size)}")
+
+
+_SHOWN_CALLS = 2
 
 
 def _lines(findings: Iterable[Finding]) -> Iterator[str]:
+    from pyctl.conformance.outcome import FAIL
+
     for finding in findings:
         rule, outcome = finding.rule, finding.outcome
         yield f"{rule.id:8}  {rule.severity:11}  {outcome.result:8}  {rule.statement}"
         yield f"{'':8}  {'':11}  {'':8}  -> {outcome.summary}"
+        if outcome.result == FAIL or outcome.is_odd:
+            for call in outcome.calls[:_SHOWN_CALLS]:
+                yield f"{'':8}  {'':11}  {'':8}     {call}: {call.registers(0, 4)}"
 
 
 def _conclude(session: Session, report: Report) -> None:

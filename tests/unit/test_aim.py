@@ -224,7 +224,7 @@ def test_conformance_aims_at_scratch_where_no_range_is_safe(
         assert (ended.status, ended.json["complete"]) == (0, True), ended.err
         found = ended.json["target"]
         assert (found["kind"], found["addr"], found["size"]) == ("scratch", hex(ADDR), 1 << 20)
-    assert f"aims at {ADDR:#x} (scratch memory of node 0) + 1M" in pyctl("conformance").out
+    assert f"aimed at {ADDR:#x} (scratch memory of node 0) + 1M" in pyctl("conformance").out
 
 
 def test_conformance_names_damage_and_the_rule_that_met_it(

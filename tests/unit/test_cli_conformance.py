@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pyctl.cli.report import BAD, coloured, progress
 from pyctl.conformance import access
 from pyctl.conformance.access import online_cpus
 from pyctl.conformance.ledger import write
@@ -71,6 +73,70 @@ def test_people_see_a_line_and_a_reason_for_each_rule(pyctl, firmware) -> None:
         assert f"{rule.id:8}  {rule.severity}" in text
         assert rule.statement in text
     assert text.count("-> ") == len(RULES)
+
+
+def test_what_broke_comes_first_and_the_rest_last(pyctl, firmware) -> None:
+    def odd(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        """FID-4 is broken, REG-2 as well, and nonsense accepted."""
+        if request.fid == 0xC000_0F0F:
+            x[0] = 0
+        if request.fid == OPERATION:
+            x[:3] = [0, *x[1:2], 5]
+
+    firmware(tamper=odd)
+    ended = pyctl("conformance")
+    assert ended.status == 1
+    order = (
+        *("FAIL: firmware breaks 1 required rule.", "FID-4 ", "(0x5f000000, 0x1000, 0x1) gave"),
+        *("Broken, but only recommended:", "REG-2 "),
+        *("Worth asking your firmware vendor:", "OPEN-3 "),
+        *("Not run:", "TIME-1 ", "All else:", "DISC-1 "),
+    )
+    places = [ended.out.index(text) for text in order if "gave" not in text]
+    assert places == sorted(places)
+    assert "x0=0x0" in ended.out
+    assert "\x1b" not in ended.out
+    assert ended.err.startswith("pyctl: ")
+
+
+def test_a_run_that_ends_early_tells_what_it_knows(pyctl, firmware) -> None:
+    def get_lost(_firmware: FakeFirmware, request: RawRequest, _x: list[int]) -> None:
+        if request.fid == OPERATION:
+            raise TargetLost("The call never came back.")
+
+    firmware(tamper=get_lost)
+    ended = pyctl("conformance")
+    assert ended.status == 4
+    assert "INCOMPLETE" in ended.out
+    assert "PASS" not in ended.out
+    assert "DISC-1 " in ended.out
+
+
+def test_good_firmware_is_told_so_first(pyctl, firmware) -> None:
+    firmware()
+    assert pyctl("conformance").out.startswith("PASS: firmware breaks no required rule.\n")
+
+
+@pytest.mark.parametrize(("setting", "plain"), [("", False), ("1", True)])
+def test_colours_are_for_terminals_whose_user_has_not_said_no(
+    monkeypatch: pytest.MonkeyPatch, setting: str, plain: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", setting)
+    assert (coloured("text", BAD) == "text") == plain
+    assert "text" in coloured("text", BAD)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_is_for_terminals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    progress("at work")
+    progress("")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert ("at work" in shown.err) == is_terminal
+    assert shown.err.endswith("\r\033[K" if is_terminal else "")
 
 
 def test_a_broken_required_rule_is_1_and_named(pyctl, firmware) -> None:
