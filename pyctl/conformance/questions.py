@@ -18,6 +18,8 @@ from pyctl.target.answers import RawRequest
 
 ALL = (1 << 64) - 1
 LIMIT_ROUNDS = 2
+LONG_CALL_S = 0.1
+"""Five times what the kernel's provider waits at most between two tries."""
 ALONE_CALLS = 64
 RESERVED_FLAGS = (1 << 1, 1 << 31, 1 << 63)
 
@@ -136,11 +138,16 @@ def _not_required(prober: Prober) -> Outcome:
 
 @rule("OPEN-8", OBSERVED, ATTRIBUTES_SECTION, "What a latency or rate of 0 means.")
 def _zeroes(prober: Prober) -> Outcome:
+    """Whoever states no latency leaves a kernel without a bound for what keeps a CPU so long."""
     prober.need_attributes()
     assert prober.attributes
+    can_call = prober.has_clean_inv and prober.access.target is not None
+    is_odd = can_call and not prober.latency_us and prober.call_s > LONG_CALL_S
+    took = f", and a call took {prober.call_s:.1f} s" if is_odd else ""
     return observed(
-        f"The latency is {prober.latency_us} us, the rate {prober.rate_per_s}/s.",
+        f"The latency is {prober.latency_us} us, the rate {prober.rate_per_s}/s{took}.",
         [prober.attributes],
+        is_odd,
     )
 
 

@@ -23,7 +23,8 @@ from pyctl.vm.spec import Spec
 from tests.harness import virtual
 
 TIMEOUT_S = 900
-COMMANDS = ("conformance", "coherency")
+COMMANDS = ("coherency", "conformance")
+"""In this order, for what only the first call does is seen by who looks at memory."""
 BOARDS: dict[str, dict[str, Any]] = {"dt": {"cpus": 4}, "uefi": {"boot": "uefi", "cpus": 4}}
 """Those that defects are planted on: with a range for tests, and with scratch memory."""
 UNUSUAL_BOARDS = ("@hvc-4cpu", "@uefi-4cpu")
