@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the virtual board's firmware can do wrong: one table of kinds.
 
-Its counterpart is pyctl/vm/stub/fault_kinds.c; tests compare the two.
+Its counterpart is pyctl/vm/stub/fault_kinds.c; tests compare the two. A few kinds are no
+faults: with them firmware conforms, and is unlike the rest.
+
+To add one, begin with the stub (its README says how); then put the kind at the end of
+KINDS, what it decides, if anything, into ``_OPERATION``, and a defect into
+``tests/mutants/firmware.py``.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@
 A fault is ``KIND[:PARAMETER][@next=N][@every=K][@cpu=C][@call=NAME]``; a script is
 faults separated by commas. A script is good as a whole or refused as a whole:
 here, before anything is sent, and once more by the firmware, which puts a script
-into force with a single write. The firmware's table is in pyctl/vm/stub/fault.c;
-tests compare the two.
+into force with a single write, in pyctl/vm/stub/fault.c.
 """
 
 from __future__ import annotations
