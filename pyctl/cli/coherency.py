@@ -134,10 +134,10 @@ def _run(session: Session, plan: Plan, target: Aim) -> None:
         progress("The first case is under way.")
         report = execute(session.system, plan, info, keep)
     except (KeyboardInterrupt, PyctlError):
+        progress("")
         section(session, "Known so far, and incomplete:", REST, map(_row_of, known))
         raise
-    finally:
-        progress("")
+    progress("")
     session.answer.update(limits=report.limits, shown=not report.is_blind, target=target.as_json())
     _tell(session, report)
     _judge(session, report)
