@@ -120,10 +120,6 @@ def _run(session: Session, plan: Plan, target: Aim) -> None:
         line_size=plan.line_size,
     )
     info = check_plan(session.system, plan)
-    session.say(
-        f"window {target} + {size_text(plan.window.size)}, "
-        f"lines of {plan.line_size} bytes, device's side: {plan.observer}"
-    )
     known: list[CaseResult] = []
 
     def keep(case: CaseResult) -> None:
@@ -140,6 +136,10 @@ def _run(session: Session, plan: Plan, target: Aim) -> None:
     progress("")
     session.answer.update(limits=report.limits, shown=not report.is_blind, target=target.as_json())
     _tell(session, report)
+    session.say(
+        f"note: The window was {target} + {size_text(plan.window.size)}, with lines of "
+        f"{plan.line_size} bytes; the device's side: {plan.observer}."
+    )
     _judge(session, report)
     session.succeed()
 
