@@ -69,7 +69,7 @@ DEFECTS = {
     "dirty neighbours forgotten now and then": "forget_neighbours@every=3",
     "busy for ever with long ranges": "busy_over",
     "busy for ever with more than a page": "busy_over:4096",
-    "whole pages only, and parts of them at times": "refuse_unaligned@every=2",
+    "whole pages only, and parts of them at times": "refuse_unaligned@every=3",
     "whole blocks of 64 KiB only": "refuse_unaligned:0x10000",
     "clean without invalidating on CPU 3": "clean_only@cpu=3",
     "dry runs carried out by CPU 0": "dry_run_acts@cpu=0",

@@ -190,7 +190,8 @@ def test_good_firmware_that_is_unlike_most_passes(check):
         "over_flush:4096,x0_garbage:0,status:BUSY@every=7,keep_x4",
     )
     assert having(found, FAIL) == set()
-    assert not [rule for rule, outcome in found.items() if outcome.is_odd or outcome.blocked]
+    assert {rule for rule, outcome in found.items() if outcome.is_odd} <= {"OPEN-8"}
+    assert not [rule for rule, outcome in found.items() if outcome.blocked]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_good_firmware_that_is_unlike_most_passes(check):
 def test_what_is_left_open_is_worth_asking_and_no_failure(check, kind, odd):
     found = check((), kind)
     assert having(found, FAIL) == set()
-    assert {rule for rule, outcome in found.items() if outcome.is_odd} == odd
+    assert {rule for rule, outcome in found.items() if outcome.is_odd} - {"OPEN-8"} == odd
 
 
 BROKEN = {

@@ -257,3 +257,4 @@ def test_what_is_refused_is_not_tried_and_must_be_refused_again(
     assert cases["a call from CPU 0"].request.size == (4096 if errors == 0 else 4 * LINE)
     again = cases["refused ranges, once more"]
     assert bool(again.error) == bool(errors)
+    assert not again.skipped
