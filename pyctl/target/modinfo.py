@@ -36,7 +36,8 @@ PACKED = (".xz", ".zst", ".gz")
 _DKMS_PLACE = "/lib/modules/{release}/updates/dkms"
 _SIGNED = b"~Module signature appended~\n"
 """How a file with a signature ends (Linux include/linux/module_signature.h)."""
-_FIELD = re.compile(rb"(?<![\w.])(srcversion|vermagic|version)=([^\0]*)\0")
+# A format that the module prints with, such as "version=%s", is no field.
+_FIELD = re.compile(rb"(?<![\w.])(srcversion|vermagic|version)=([\w.+~: -]*)\0")
 
 
 @dataclass(frozen=True)

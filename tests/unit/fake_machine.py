@@ -111,7 +111,9 @@ def module_bytes(srcversion: str, release: str = RELEASE) -> bytes:
         f"version={__version__}\0license=GPL\0srcversion={srcversion}\0depends=\0"
         f"name=x\0vermagic={release} SMP preempt mod_unload modversions aarch64\0"
     )
-    return b"\x7fELF\2\1\1\0" + b"\0" * 60 + strings.encode() + b"\0version=\0rest"
+    # What the module prints with lies before it.
+    before = b"\x7fELF\2\1\1\0" + b"\0" * 60 + b"version=%s\n\0smccc_version=0x%x\n\0"
+    return before + strings.encode() + b"\0version=\0rest"
 
 
 class Machine:
