@@ -143,6 +143,14 @@ def test_whatever_firmware_answers_every_rule_has_its_turn(
     findings(FakeFirmware(tamper=answer, **states), risky=data.draw(st.booleans()))
 
 
+def test_firmware_that_leaves_x4_of_attributes_alone_is_not_accused() -> None:
+    def keep(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        if request.fid == ATTRIBUTES and len(request.x) > 3:
+            x[4] = request.x[3]
+
+    assert failing(FakeFirmware(version=0x1_0001, tamper=keep)) == set()
+
+
 def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
     found = findings(FakeFirmware(x1=1, latency_us=100, rate=1000))
     for finding in found.values():
