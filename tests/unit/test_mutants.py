@@ -54,6 +54,7 @@ def mutants() -> Iterator[Any]:
         ("INTERNALERROR", 3, None, True),
         ("FAILED tests/a.py::b\n!!! KeyboardInterrupt !!!", 2, "tests/a.py::b", True),
         (f"{NOT_ISOLATED}: why\nERROR tests/a.py::b", 1, "tests/a.py::b", True),
+        ("The module memregion_test is not loaded.\nERROR tests/a.py::b", 1, "tests/a.py::b", True),
     ],
 )
 def test_only_a_run_in_which_tests_ran_says_something(
