@@ -82,6 +82,8 @@ _CLEAR_MEMORY = (
 )
 # At some 250 MiB each.
 KEPT_SNAPSHOTS = 4
+# The exit status that is ssh's own, and how often a connection is tried.
+_SSH_FAILED, _ATTEMPTS = 255, 5
 
 
 @dataclass(frozen=True)
@@ -210,16 +212,22 @@ def _listen(process: QemuProcess, run_dir: Path, port: int, *words: str) -> None
     config = _config(run_dir, port)
     wait_for_sshd(process, port)
     ssh = [need_tool("ssh", "openssh-client"), "-F", str(config), f"{USER}@{HOST}"]
-    try:
-        done = subprocess.run(
-            [*ssh, shlex.join(words)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=BOOT_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise _lost(process, f"a command over ssh did not end in {BOOT_TIMEOUT_S:g} s") from None
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            done = subprocess.run(
+                [*ssh, shlex.join(words)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=BOOT_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired:
+            why = f"a command over ssh did not end in {BOOT_TIMEOUT_S:g} s"
+            raise _lost(process, why) from None
+        # A board that is only just up, or only just continued, may drop a connection.
+        if done.returncode != _SSH_FAILED or attempt == _ATTEMPTS or process.ended():
+            break
+        time.sleep(1)
     if done.returncode:
         raise _lost(process, f"a command over ssh failed: {done.stderr.strip()}")
 

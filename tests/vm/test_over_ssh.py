@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -46,16 +47,17 @@ def pytest_generate_tests(metafunc):
 def ssh_config(request):
     """How a board is reached that listens meanwhile."""
     runner = Runner()
-    process = runner.start(
-        *("vm", "serve", "--boot", "uefi", "--cpus", str(request.param)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with process:
+    command = ("vm", "serve", "--boot", "uefi", "--cpus", str(request.param))
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        runner.start(*command, stdout=subprocess.DEVNULL, stderr=said) as process,
+    ):
         deadline = time.monotonic() + PATIENCE_S
         found: list[dict[str, str]] = []
         while not found and time.monotonic() < deadline:
-            assert process.poll() is None, "the board did not come up"
+            if process.poll() is not None:
+                said.seek(0)
+                raise AssertionError(f"The board did not come up: {said.read()}")
             listed = json.loads(runner("vm", "list", "--json").stdout)["boards"]
             found = [each for each in listed if each["pid"] == process.pid]
             time.sleep(0.2)

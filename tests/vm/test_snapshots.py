@@ -60,7 +60,10 @@ def checkout(path, version):
         ["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True
     ).stdout.split("\0")
     for name in filter(None, names):
-        if (TOP / name).is_file():
+        if (TOP / name).is_symlink():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).symlink_to((TOP / name).readlink())
+        elif (TOP / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_bytes((TOP / name).read_bytes())
             (path / name).chmod((TOP / name).stat().st_mode)
