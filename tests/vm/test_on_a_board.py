@@ -33,7 +33,7 @@ BUILD_S = 3600
 OLD_VERSION = "0.0.1"
 TRACES = (
     "find / -xdev '(' -name '*pyctl*' -o -name 'memregion_test*' -o -name 'smccc_cache*' ')'"
-    " -not -path '/root/*' -not -path '/proc/*' -not -path '/var/lib/dpkg/*'"
+    " -not -path \"$HOME/*\" -not -path '/srv/*' -not -path '/proc/*' -not -path '/var/lib/dpkg/*'"
     " -not -path '/var/log/*' -not -path '/var/cache/*'"
 )
 
@@ -113,17 +113,17 @@ def old_deb(packages, tmp_path):
 
 
 def test_the_package_is_installed_upgraded_and_removed(board, packages, old_deb):
-    board.copy([packages.deb, old_deb], "/root/debs")
+    board.copy([packages.deb, old_deb], "/srv/debs")
     before = board.good(TRACES)
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends"
     loaded = "cat /sys/module/memregion_test/version /sys/module/smccc_cache/version"
     raw = "cat /sys/module/memregion_test/parameters/raw_calls"
 
-    board.good(f"{apt} install /root/debs/{old_deb.name}")
+    board.good(f"{apt} install /srv/debs/{old_deb.name}")
     board.good("cd / && pyctl load --raw")
     assert board.good(loaded).split() == [OLD_VERSION] * 2
 
-    board.good(f"{apt} install /root/debs/{packages.deb.name}")
+    board.good(f"{apt} install /srv/debs/{packages.deb.name}")
     # The modules are the new ones, loaded as the old ones were.
     assert board.good(loaded).split() == [__version__] * 2
     assert board.good(raw).split() == ["Y"]
@@ -132,7 +132,7 @@ def test_the_package_is_installed_upgraded_and_removed(board, packages, old_deb)
     assert board.invalidates("pyctl")
     assert "pyctl vm run" in board.good("man -l /usr/share/man/man1/pyctl.1.gz || true; pyctl -h")
 
-    done = board.run(f"dpkg -i /root/debs/{old_deb.name}")
+    done = board.run(f"dpkg -i /srv/debs/{old_deb.name}")
     assert done.returncode != 0
     assert "which is newer" in done.stderr
     assert board.good(loaded).split() == [__version__] * 2
@@ -162,25 +162,25 @@ def test_readme_is_walked_word_by_word(board, tmp_path):
     version = board.good("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
     where.append(f"--python-version={version.strip()}")
     subprocess.run([TOP / ".venv/bin/python", "-m", *fetch, *where, *libraries], check=True)
-    board.copy(list((tmp_path / "wheels").iterdir()), "/root/wheels")
+    board.copy(list((tmp_path / "wheels").iterdir()), "/srv/wheels")
     names = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, check=True)
     pack = ["tar", "-cf", tmp_path / "clone.tar", "--null", "--files-from=-"]
     subprocess.run(pack, cwd=TOP, input=names.stdout, check=True)
-    board.copy([tmp_path / "clone.tar"], "/root/clone")
-    board.good("cd /root/clone && tar -xf clone.tar && rm clone.tar")
+    board.copy([tmp_path / "clone.tar"], "/srv/clone")
+    board.good("cd /srv/clone && tar -xf clone.tar && rm clone.tar")
 
     [lines] = readme.blocks("On a board")
     said = {}
     for line in lines:
-        pip = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_DISABLE_PIP_VERSION_CHECK=1"
-        done = board.run(f"cd /root/clone; {pip}; {line}")
+        pip = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/wheels PIP_DISABLE_PIP_VERSION_CHECK=1"
+        done = board.run(f"cd /srv/clone; {pip}; {line}")
         # At first a board lacks what the next lines make.
         wanted = 3 if line.endswith("pyctl doctor") else 0
         assert done.returncode == wanted, f"{line}:\n{done.stdout}\n{done.stderr}"
         said[line] = done.stdout
     assert "completed 1 of 1 calls" in said[lines[-1]]
-    assert board.invalidates("/root/clone/.venv/bin/pyctl")
-    board.good("/root/clone/.venv/bin/pyctl doctor")
+    assert board.invalidates("/srv/clone/.venv/bin/pyctl")
+    board.good("/srv/clone/.venv/bin/pyctl doctor")
 
-    board.good("/root/clone/.venv/bin/pyctl unload && rm -r /root/clone /root/.cache/pyctl")
-    assert "pyctl" not in board.good("ls -A /root /root/.cache /lib/modules/*/")
+    board.good("/srv/clone/.venv/bin/pyctl unload && rm -r /srv/clone ~/.cache/pyctl")
+    assert "pyctl" not in board.good("ls -A ~ ~/.cache /srv /lib/modules/*/")
