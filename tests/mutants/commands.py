@@ -106,7 +106,8 @@ def main() -> None:
                 if found and not wanted["is_good"]:
                     break
     except TargetLost as lost:
-        found.append(f"the board was lost: {lost.message}")
+        # A host that starves boards loses them, too, and no command has named anything.
+        raise SystemExit(f"the board was lost: {lost.message}") from None
     print(json.dumps({"found": found, "statuses": statuses}))
 
 

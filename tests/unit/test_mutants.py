@@ -42,6 +42,16 @@ def mutants() -> Iterator[Any]:
     sys.path[:] = path
 
 
+def prints(
+    mutants: Any, top: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int
+) -> None:
+    """Let every program that a score runs print this, and end so."""
+    python = top / "python"
+    python.write_text(f"#!/bin/sh\ncat << END\n{text}\nEND\nexit {status}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(mutants, "PYTHON", python)
+
+
 @pytest.mark.parametrize(
     ("printed", "status", "failed", "is_broken"),
     [
@@ -66,10 +76,7 @@ def test_only_a_run_in_which_tests_ran_says_something(
     failed: str | None,
     is_broken: bool,
 ) -> None:
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\ncat << END\n{printed}\nEND\nexit {status}\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(mutants, "PYTHON", python)
+    prints(mutants, tmp_path, monkeypatch, printed, status)
     run = mutants.suite("a run", "@hvc-1cpu", "")
     assert (run.failed, bool(run.broken)) == (failed, is_broken)
     assert run.missed == (failed is None and not is_broken)
@@ -340,10 +347,7 @@ def test_what_the_commands_have_against_firmware_is_what_names_it(
     failed: str | None,
     is_broken: bool,
 ) -> None:
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\ncat << END\n{printed}\nEND\nexit {status}\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(mutants, "PYTHON", python)
+    prints(mutants, tmp_path, monkeypatch, printed, status)
     run = mutants.score_commands("dt: a", {})
     assert (run.failed, bool(run.broken)) == (failed, is_broken)
 
