@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""README.md's table of what a user sees for what firmware said is what a run gives."""
+"""pyctl/README.md's table of what a user sees for what firmware said is what a run gives."""
 
 from pathlib import Path
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+README = Path(__file__).resolve().parents[2] / "pyctl/README.md"
 BEGIN, END = "<!-- user-table-begin -->", "<!-- user-table-end -->"
 
 

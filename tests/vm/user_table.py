@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints README.md's table of what a user sees for what firmware said, from a run.
+"""Prints pyctl/README.md's table of what a user sees for what firmware said, from a run.
 
 Runs on a virtual board, whose firmware says each status on demand:
 
     pyctl vm run -- python3 -m tests.vm.user_table
 
-``tests/vm/test_user_table.py`` compares the README with what this prints.
+``tests/vm/test_user_table.py`` compares it with what this prints.
 """
 
 import contextlib
