@@ -24,7 +24,8 @@ from pyctl.target.aim import Wish
 from pyctl.target.observers import ModelObserver
 
 pytestmark = pytest.mark.duration(300)
-SIZE = 0x4000
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+SIZE = 4 * PAGE_BYTES
 # For tests of one fault or one shape: races take more CPUs, and most of the time.
 WITHOUT_RACES = pytest.mark.usefixtures("one_cpu")
 
@@ -83,9 +84,9 @@ def test_good_firmware_is_clean_with_any_line_size(coherency, line_size):
 
 
 @WITHOUT_RACES
-@pytest.mark.parametrize("size", [1024, 0x1000, 0x1400])
-def test_good_firmware_is_clean_in_any_window(coherency, size):
-    assert_clean(coherency(size=size))
+@pytest.mark.parametrize("pages", [0.25, 1, 1.25])
+def test_good_firmware_is_clean_in_any_window(coherency, pages):
+    assert_clean(coherency(size=int(pages * PAGE_BYTES)))
 
 
 @WITHOUT_RACES
@@ -110,7 +111,7 @@ def test_firmware_that_is_busy_while_somebody_is_inside_raises_no_alarm(coherenc
 
 @WITHOUT_RACES
 def test_firmware_that_cleans_more_than_its_lines_raises_no_alarm(coherency, stub):
-    arm(stub, "over_flush:4096,status:BUSY@every=7")
+    arm(stub, f"over_flush:{PAGE_BYTES},status:BUSY@every=7")
     assert_clean(coherency())
 
 
@@ -119,7 +120,7 @@ def test_firmware_that_cleans_more_than_its_lines_raises_no_alarm(coherency, stu
 def test_firmware_that_takes_whole_pages_or_lines_raises_no_alarm(coherency, stub, fault):
     arm(stub, fault)
     # Room for two callers that leave a page at either end.
-    cases = coherency(size=0x10000)
+    cases = coherency(size=16 * PAGE_BYTES)
     assert_clean({name: case for name, case in cases.items() if "once more" not in name})
     refused = {name for name, case in cases.items() if case.skipped == REFUSED}
     assert {"one byte", "lines, the outer two in part"} <= refused
