@@ -130,8 +130,8 @@ class RunHead:
     """What is known of a run before its first result.
 
     ``what`` is the part of pyctl that ran: ``target``, ``conformance``, ``coherency``,
-    ``bench``. ``planned`` is the number of results that will come, None where nobody
-    knows it.
+    ``bench``. ``planned`` is the number of tests, rules and measurements that will have a
+    result, None where nobody knows it.
     """
 
     what: str
@@ -162,7 +162,9 @@ class RunResults:
     @property
     def is_complete(self) -> bool:
         """Whether everything that was planned has a result."""
-        missing = self.head.planned is not None and len(self.results) < self.head.planned
+        # One thing may have several results: a test that failed is tried again.
+        known = {result.path for result in self.results}
+        missing = self.head.planned is not None and len(known) < self.head.planned
         unknown = any(result.outcome is ItemOutcome.INCOMPLETE for result in self.results)
         return bool(self.ended) and not (self.trouble or missing or unknown)
 

@@ -65,6 +65,8 @@ def test_an_incomplete_run_is_never_a_pass() -> None:
     for incomplete in ({"planned": 2}, {"ended": ""}, {"trouble": "Its time was over."}):
         assert outcome(ItemOutcome.PASS, **incomplete) is ItemOutcome.INCOMPLETE
     assert outcome(ItemOutcome.PASS, planned=1) is ItemOutcome.PASS
+    # What was tried twice does not stand for what was not tried.
+    assert outcome(ItemOutcome.PASS, ItemOutcome.PASS, planned=2) is ItemOutcome.INCOMPLETE
 
 
 def test_a_journal_gives_back_what_was_put_into_it(tmp_path) -> None:
