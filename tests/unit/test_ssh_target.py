@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -163,10 +164,9 @@ def test_hangs():
 """
 
 
-@pytest.fixture
-def over_there(tmp_path: Path) -> Iterator[Pytest]:
+@contextlib.contextmanager
+def started(top: Path) -> Iterator[Pytest]:
     """A pytest that has collected tests of its own."""
-    top = tmp_path / "project"
     (top / "tests/target").mkdir(parents=True)
     for name in ("__init__.py", "conftest.py", "harness"):
         whole = TOP / "tests" / name
@@ -180,6 +180,18 @@ def over_there(tmp_path: Path) -> Iterator[Pytest]:
     yield made
     made.close()
     assert made.process.poll() is not None
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("there") / "project"
+
+
+@pytest.fixture(scope="module")
+def over_there(project: Path) -> Iterator[Pytest]:
+    """One for many tests, as on a board."""
+    with started(project) as made:
+        yield made
 
 
 def node(name: str) -> str:
@@ -209,28 +221,29 @@ def test_a_test_that_is_not_there_says_so(over_there: Pytest) -> None:
 
 
 def test_what_takes_too_long_ends_over_there_with_all_it_started(
-    over_there: Pytest, tmp_path: Path
+    over_there: Pytest, project: Path
 ) -> None:
     how, lines, _ = over_there.run(node("hangs"), {}, 2)
     assert (how, [report["when"] for report in parsed(lines)]) == ("late", ["setup"])
-    child = int((tmp_path / "project/child").read_text())
+    child = int((project / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.wait_procs([psutil.Process(child)], 10)[1] == []
     assert over_there.run(node("passes"), {}, 60)[0] == "ended"
 
 
-def test_a_test_at_work_ends_when_nobody_listens(over_there: Pytest, tmp_path: Path) -> None:
+def test_a_test_at_work_ends_when_nobody_listens(tmp_path: Path) -> None:
     """As when the connection breaks: pytest's standard input ends, and all ends with it."""
     mark = tmp_path / "project/child"
-    assert over_there.process.stdin is not None
-    over_there.process.stdin.write(f'{{"nodeid": "{node("hangs")}", "env": {{}}}}\n'.encode())
-    over_there.process.stdin.flush()
-    deadline = time.monotonic() + 30
-    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    child = psutil.Process(int(mark.read_text()))
-    over_there.process.stdin.close()
-    assert over_there.process.wait(20) is not None
-    assert psutil.wait_procs([child], 10)[1] == []
+    with started(tmp_path / "project") as there:
+        assert there.process.stdin is not None
+        there.process.stdin.write(f'{{"nodeid": "{node("hangs")}", "env": {{}}}}\n'.encode())
+        there.process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child = psutil.Process(int(mark.read_text()))
+        there.process.stdin.close()
+        assert there.process.wait(20) is not None
+        assert psutil.wait_procs([child], 10)[1] == []
 
 
 @pytest.mark.parametrize(
