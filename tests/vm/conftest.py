@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pyctl import __version__
 from pyctl.cache import Cache
 from pyctl.places import cache_root
 from pyctl.vm.factory import BoardFactory
@@ -23,6 +24,9 @@ TOP = Path(__file__).resolve().parents[2]
 PYCTL = [sys.executable, "-m", "pyctl"]
 # Above everything that the tests wait for on a busy machine.
 PATIENCE_S = 300
+OLD_VERSION = "0.0.1"
+NAMES = "'(' -name '*pyctl*' -o -name 'memregion_test*' -o -name 'smccc_cache*' ')'"
+"""What `find` takes for ours."""
 # Every process that a test starts carries it in its environment.
 MARK = "PYCTL_TEST_MARK"
 
@@ -151,3 +155,24 @@ def packages(tmp_path_factory):
             assert done.returncode == 0, done.stderr
     [wheel], [deb] = made.glob("*.whl"), made.glob("*.deb")
     return Packages(wheel, deb)
+
+
+def deb_of_version(packages, version, directory, more=()):
+    """The package of this checkout as it would be in another version, with more files in it."""
+    top = directory / version
+    subprocess.run(["dpkg-deb", "-R", packages.deb, top], check=True)
+    for path in sorted(top.rglob("*"), reverse=True):
+        if path.is_symlink():
+            link = str(path.readlink())
+            path.unlink()
+            path.symlink_to(link.replace(__version__, version))
+        elif path.is_file() and path.suffix in ("", ".py", ".h", ".conf"):
+            path.write_text(path.read_text().replace(__version__, version))
+        if __version__ in path.name:
+            path.rename(path.with_name(path.name.replace(__version__, version)))
+    for name in more:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text("")
+    made = directory / f"pyctl_{version}_all.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", top, made], check=True)
+    return made

@@ -119,15 +119,6 @@ def test_the_man_page_has_every_command(package):
         assert "_PYCTL_COMPLETE" in (package / "usr/share" / place).read_text()
 
 
-@pytest.mark.parametrize(("version", "status"), [("99.0", 1), ("0.0.1", 0), (__version__, 0)])
-def test_the_package_does_not_take_the_place_of_a_newer(package, version, status):
-    done = subprocess.run(
-        [package / "DEBIAN/preinst", "upgrade", version], capture_output=True, text=True
-    )
-    assert done.returncode == status
-    assert (f"version {version} is installed, which is newer" in done.stderr) == bool(status)
-
-
 @pytest.mark.parametrize(
     ("config", "modules"),
     [

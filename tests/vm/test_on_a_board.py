@@ -18,7 +18,7 @@ from pyctl import __version__
 from pyctl.cache import Cache
 from pyctl.vm.roots import Roots
 from tests import readme
-from tests.vm.conftest import PATIENCE_S, TOP, Runner
+from tests.vm.conftest import NAMES, OLD_VERSION, PATIENCE_S, TOP, Runner, deb_of_version
 
 # What a board that builds modules has, by itself or for want of the scripts of packages.
 BUILDING = (
@@ -30,9 +30,8 @@ BUILDING = (
 # What libpam-runtime makes when it is configured.
 PAM = "account required pam_permit.so\nsession required pam_permit.so\n"
 BUILD_S = 3600
-OLD_VERSION = "0.0.1"
 TRACES = (
-    "find / -xdev '(' -name '*pyctl*' -o -name 'memregion_test*' -o -name 'smccc_cache*' ')'"
+    f"find / -xdev {NAMES}"
     " -not -path \"$HOME/*\" -not -path '/srv/*' -not -path '/proc/*' -not -path '/var/lib/dpkg/*'"
     " -not -path '/var/log/*' -not -path '/var/cache/*'"
 )
@@ -93,26 +92,8 @@ def board(request):
         process.terminate()
 
 
-@pytest.fixture
-def old_deb(packages, tmp_path):
-    """A package of the same files that says that it is older."""
-    top = tmp_path / "old"
-    subprocess.run(["dpkg-deb", "-R", packages.deb, top], check=True)
-    for path in sorted(top.rglob("*"), reverse=True):
-        if path.is_symlink():
-            link = str(path.readlink())
-            path.unlink()
-            path.symlink_to(link.replace(__version__, OLD_VERSION))
-        elif path.is_file() and path.suffix in ("", ".py", ".h", ".conf"):
-            path.write_text(path.read_text().replace(__version__, OLD_VERSION))
-        if __version__ in path.name:
-            path.rename(path.with_name(path.name.replace(__version__, OLD_VERSION)))
-    made = tmp_path / f"pyctl_{OLD_VERSION}_all.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", top, made], check=True)
-    return made
-
-
-def test_the_package_is_installed_upgraded_and_removed(board, packages, old_deb):
+def test_the_package_is_installed_upgraded_and_removed(board, packages, tmp_path):
+    old_deb = deb_of_version(packages, OLD_VERSION, tmp_path)
     board.copy([packages.deb, old_deb], "/srv/debs")
     before = board.good(TRACES)
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends"
