@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +20,7 @@ from pyctl.errors import NotReady
 from pyctl.kbuild import module_source
 from pyctl.vm import process
 from pyctl.vm.factory import BoardFactory
+from tests import readme
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -48,6 +53,18 @@ def test_the_libraries_that_are_looked_for_are_those_of_the_extra() -> None:
 def test_the_shell_can_complete(words: list[str], typed: str, offered: set[str]) -> None:
     complete = BashComplete(cli, {}, "pyctl", "_PYCTL_COMPLETE")
     assert {item.value for item in complete.get_completions(words, typed)} == offered
+
+
+def test_bash_completes_after_the_line_of_the_readme() -> None:
+    [line] = re.findall(r"`(eval .*?)`", readme.TEXT)
+    ask = "COMP_WORDS=(pyctl vm sh); COMP_CWORD=2; _pyctl_completion pyctl; echo ${COMPREPLY[@]}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "-ec", f"{line}; complete -p pyctl; {ask}"]
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True)
+    assert done.stderr == ""
+    bound, offered = done.stdout.splitlines()
+    assert bound.endswith(" -F _pyctl_completion pyctl")
+    assert offered == "shell"
 
 
 @pytest.mark.parametrize("missing", ["fdt", "debian", "qemu", "qemu.qmp"])

@@ -115,6 +115,14 @@ def whole(version, *modules):
 
 
 BOTH = ("memregion_test", "smccc_cache")
+# As bash does when somebody types "pyctl inv" and the tabulator key.
+COMPLETE = """\
+export PYTHONDONTWRITEBYTECODE=1
+. /usr/share/bash-completion/completions/pyctl
+COMP_WORDS=(pyctl inv) COMP_CWORD=1
+_pyctl_completion /usr/bin/pyctl
+echo "${COMPREPLY[@]}"
+"""
 
 
 def pytest_generate_tests(metafunc):
@@ -177,6 +185,7 @@ def test_the_package_is_installed_upgraded_and_removed(machine, packages, tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert machine.state() == whole(OLD_VERSION)
     assert machine.asked() == []
+    assert machine.good("bash", "-ec", COMPLETE).split() == ["invalidate"]
     machine.good("pyctl", "load", "--raw", "--provider", "none")
 
     # The new ones are loaded as the old ones were, when DKMS has them.
