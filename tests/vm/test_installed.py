@@ -143,12 +143,35 @@ def test_dkms_builds_what_the_kernel_has_a_place_for(
     assert done.stdout.splitlines() == [modules, f"{__version__} {auto}"]
 
 
+@pytest.fixture
+def dkms_build(package, tmp_path):
+    """Run what DKMS runs in order to build, with a recipe that takes the place of Kbuild's."""
+
+    def run(recipe, prepare="true"):
+        (tmp_path / "Makefile").write_text(f"modules:\n\t@echo building $(M); {recipe}\n")
+        (tmp_path / "installed").mkdir()
+        script = package / f"usr/src/pyctl-{__version__}/dkms-build"
+        command = f"{prepare} && exec {script} {tmp_path} {tmp_path}/installed"
+        return subprocess.run(
+            ["unshare", "-m", "sh", "-c", command], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    return run
+
+
 @pytest.mark.parametrize(("recipe", "status"), [("true", 0), ("false", 77)])
-def test_a_build_that_fails_is_a_kernel_that_dkms_passes_over(package, tmp_path, recipe, status):
+def test_a_build_that_fails_is_a_kernel_that_dkms_passes_over(dkms_build, tmp_path, recipe, status):
     """77 is what DKMS takes for "does not concern this kernel", so that its upgrade goes on."""
-    (tmp_path / "Makefile").write_text(f"modules:\n\t@echo building $(M); {recipe}\n")
-    script = package / f"usr/src/pyctl-{__version__}/dkms-build"
-    done = subprocess.run([script, tmp_path], cwd=tmp_path, capture_output=True, text=True)
+    done = dkms_build(recipe)
     assert done.returncode == status
     assert f"building {tmp_path}" in done.stdout
     assert ("pyctl doctor" in done.stderr) == bool(status)
+
+
+def test_a_kernel_whose_modules_cannot_be_written_is_passed_over_by_dkms(dkms_build, tmp_path):
+    """DKMS would fail after the build, and apt with it, then and ever after."""
+    place = tmp_path / "installed"
+    done = dkms_build("true", f"mount --bind {place} {place} && mount -o remount,bind,ro {place}")
+    assert done.returncode == 77
+    assert done.stdout == ""
+    assert f"{place} cannot be written; 'pyctl build' keeps the modules" in done.stderr
