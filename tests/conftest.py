@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from tests.harness import keeper
+
 TARGET_TESTS = Path(__file__).parent / "target"
 BOARD = pytest.StashKey[Any]()
 # For a test that never ends; a test with a bound of its own sets it by marker.
@@ -79,6 +81,7 @@ def pytest_addoption(parser):
     )
     group.addoption("--kdir", type=Path, metavar="DIR", help="build tree of --kernel PATH")
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
+    keeper.add_options(parser)
 
 
 def pytest_configure(config):
@@ -105,6 +108,7 @@ def pytest_configure(config):
     if where not in ("local", "vm") and not where.startswith("ssh:"):
         raise pytest.UsageError(f"--target {where}: not auto, local, vm or ssh:USER@HOST[:PORT]")
     config.stash[REMOTE] = None if where == "local" else where
+    keeper.configure(config, where)
 
 
 def is_target_test(path):
@@ -265,7 +269,10 @@ def remote_reports(item):
 
 
 def single_report(item, outcome, error, started):
-    """A report for a test whose target let it down; 'setup' makes a failure an error."""
+    """A report for a test whose target let it down; 'setup' makes a failure an error.
+
+    It is marked as trouble of the lab, which nobody takes for a failure of firmware.
+    """
     text = error.message + (f"\n{error.hint}" if error.hint else "")
     console = getattr(error, "console", "")
     if console:
@@ -281,6 +288,8 @@ def single_report(item, outcome, error, started):
         start=started,
         stop=time.time(),
         duration=time.time() - started,
+        infrastructure=True,
+        console=console,
     )
 
 

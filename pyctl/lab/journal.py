@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -30,10 +30,13 @@ from pyctl.lab.results import (
 
 FORMAT_VERSION = 1
 """Of the file. A reader refuses a later one, and knows every one before its own."""
+_START = b'\n{"format"'
+NOT_TRIED = "The run ended before this was tried."
+NOT_ENDED = "The run ended before this did."
 
 
 class Journal:
-    """Writes one run to a new file; used in a ``with`` statement.
+    """Writes one run to a new file; to be closed, or used in a ``with`` statement.
 
     The end is written by ``end`` only: a run that leaves the statement by an exception
     stays without one. Every method raises OSError where the disk takes no more.
@@ -51,11 +54,19 @@ class Journal:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write no more; without ``end`` before it the run stays incomplete."""
         self._file.close()
 
     def board(self, board: BoardIdentity) -> None:
         """Keep what has been learned about the board since the run began."""
         self._add({"board": dataclasses.asdict(board)})
+
+    def plan(self, kind: ItemKind, paths: Iterable[str]) -> None:
+        """Keep what will be tried: what has no result in the end is missing."""
+        self._add({"plan": list(paths), "kind": kind})
 
     def begin(self, path: str, kind: ItemKind) -> None:
         """Keep that a test, rule or measurement is under way: if nothing follows, it is lost."""
@@ -75,6 +86,15 @@ class Journal:
         left = memoryview(b"\n" + json.dumps(line).encode())
         while left:
             left = left[self._file.write(left) :]
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file begins as a journal does; ``read_journal`` says what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_START)) == _START
+    except OSError:
+        return False
 
 
 def read_journal(path: Path) -> RunResults:
@@ -110,30 +130,31 @@ def _lines(text: bytes) -> Iterator[Any]:
                 yield None
 
 
+def _missing(path: str, kind: ItemKind, why: str, started: str = "") -> ItemResult:
+    return ItemResult(path, kind, ItemOutcome.INCOMPLETE, why, started=started)
+
+
 def _replay(head: RunHead, lines: Iterator[Any]) -> RunResults:
     results: list[ItemResult] = []
-    under_way: dict[str, ItemResult] = {}
+    missing: dict[str, ItemResult] = {}
     ended = trouble = damage = ""
     for line in lines:
         try:
             match line:
                 case {"board": found}:
                     head = dataclasses.replace(head, board=board_from(found))
+                case {"plan": [*paths], "kind": kind}:
+                    for path in paths:
+                        missing[path] = _missing(str(path), ItemKind(kind), NOT_TRIED)
                 case {"begin": str(path), "kind": kind, "started": str(started)}:
-                    under_way[path] = ItemResult(
-                        path,
-                        ItemKind(kind),
-                        ItemOutcome.INCOMPLETE,
-                        "The run ended before this did.",
-                        started=started,
-                    )
+                    missing[path] = _missing(path, ItemKind(kind), NOT_ENDED, started)
                 case {"result": found}:
                     results.append(result_from(found))
-                    under_way.pop(results[-1].path, None)
+                    missing.pop(results[-1].path, None)
                 case {"end": str(ended), "trouble": str(trouble)}:
                     pass
                 case None:
                     raise ValueError
         except (KeyError, TypeError, AttributeError, ValueError):
             damage = "A part of the journal cannot be read."
-    return RunResults(head, (*results, *under_way.values()), ended, trouble or damage)
+    return RunResults(head, (*results, *missing.values()), ended, trouble or damage)

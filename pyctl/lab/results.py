@@ -130,13 +130,11 @@ class RunHead:
     """What is known of a run before its first result.
 
     ``what`` is the part of pyctl that ran: ``target``, ``conformance``, ``coherency``,
-    ``bench``. ``planned`` is the number of tests, rules and measurements that will have a
-    result, None where nobody knows it.
+    ``bench``.
     """
 
     what: str
     board: BoardIdentity
-    planned: int | None = None
     id: str = field(default_factory=lambda: uuid4().hex)
     started: str = field(default_factory=now)
     version: str = __version__
@@ -150,8 +148,9 @@ class RunHead:
 class RunResults:
     """A run as far as it is known.
 
-    ``ended`` is empty as long as nobody said that it came to its end, and forever for
-    one that was killed. ``trouble`` is why it ended early, if it did.
+    What was planned and has no result is among the results as INCOMPLETE. ``ended`` is
+    empty as long as nobody said that it came to its end, and forever for one that was
+    killed. ``trouble`` is why it ended early, if it did.
     """
 
     head: RunHead
@@ -162,11 +161,17 @@ class RunResults:
     @property
     def is_complete(self) -> bool:
         """Whether everything that was planned has a result."""
-        # One thing may have several results: a test that failed is tried again.
-        known = {result.path for result in self.results}
-        missing = self.head.planned is not None and len(known) < self.head.planned
         unknown = any(result.outcome is ItemOutcome.INCOMPLETE for result in self.results)
-        return bool(self.ended) and not (self.trouble or missing or unknown)
+        return bool(self.ended) and not (self.trouble or unknown)
+
+    @property
+    def why_incomplete(self) -> str:
+        """A sentence that says why not everything has a result; empty where all has one."""
+        if self.is_complete:
+            return ""
+        number = self.counts[ItemOutcome.INCOMPLETE]
+        missing = f"{number} of {len(self.results)} have no result."
+        return self.trouble or (missing if self.ended else f"It did not come to its end. {missing}")
 
     @property
     def outcome(self) -> ItemOutcome:

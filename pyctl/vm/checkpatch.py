@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own style checker, for ``scripts/check``.
+"""The kernel's own style checker, for ``scripts/check``, and its own reader of KTAP, for a test.
 
-No Debian package has it outside the kernel's whole source, so that is fetched
-once, like all else with its signature checked, and three files of it are kept.
+No Debian package has them outside the kernel's whole source, so that is fetched
+once, like all else with its signature checked, and a few files of it are kept.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from pyctl.vm.debian import SUITE, Apt, host_mirror
 from pyctl.vm.kernel import fetch_source
 from pyctl.vm.process import need_tool
 
-FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
-"""The script, and what it reads beside itself."""
+FILES = {
+    "checkpatch.pl": "scripts",
+    "spelling.txt": "scripts",
+    "const_structs.checkpatch": "scripts",
+    "kunit_parser.py": "tools/testing/kunit",
+    "kunit_printer.py": "tools/testing/kunit",
+}
+"""The two scripts, and what they read beside themselves; each with its directory."""
 
 _NEEDED_BYTES = 512 << 20
 """The package and the archive in it, while they are there."""
@@ -33,8 +39,8 @@ def checkpatch(cache: Cache) -> Entry:
     """
     return cache.get(
         "checkpatch",
-        digest(SUITE, FILES),
-        "the kernel's checkpatch.pl (fetches the kernel's source, 170 MB)",
+        digest(SUITE, sorted(FILES.items())),
+        "the kernel's checkpatch.pl and kunit_parser.py (fetches the kernel's source, 170 MB)",
         lambda work: _make(cache, work),
     )
 
@@ -58,7 +64,8 @@ def extract(archive: Path, into: Path) -> None:
         for member in tar:
             path = PurePath(member.name)
             # The name of the top directory says the version.
-            if path.parts[1:] == ("scripts", path.name) and path.name in missing:
+            directory = "/".join(path.parts[1:-1])
+            if path.name in missing and directory == FILES[path.name]:
                 source = tar.extractfile(member)
                 assert source is not None
                 (into / path.name).write_bytes(source.read())
@@ -66,7 +73,7 @@ def extract(archive: Path, into: Path) -> None:
             if not missing:
                 return
     raise NotReady(
-        f"{archive.name} lacks scripts/{min(missing)}.",
+        f"{archive.name} lacks {FILES[min(missing)]}/{min(missing)}.",
         "The kernel has moved it: pyctl/vm/checkpatch.py needs a change.",
     )
 
@@ -78,7 +85,7 @@ def main() -> int:
     except PyctlError as error:
         print(f"check: {error.message}", file=sys.stderr)  # noqa: T201
         return error.exit_status
-    print(entry.path / FILES[0])  # noqa: T201
+    print(entry.path / "checkpatch.pl")  # noqa: T201
     return 0
 
 

@@ -29,6 +29,7 @@ LINES = {
     "conformance": (OBJECT,),
     "coherency": (OBJECT,),
     "fault": ("list", OBJECT),
+    "lab": ("export", os.devnull, "--ktap", "-", OBJECT),
     "vm": ("clean",),
 }
 """What each command is asked for; more than this is not printed on the fake machine."""

@@ -31,21 +31,22 @@ BOARD = BoardIdentity(
 )
 NUMBERS = {"p99": Quantity(12.5, "us")}
 EVIDENCE = ItemEvidence("a line\n\ud800", ("x0=0x0",), "a panic")
+STARTED = "2026-01-02T03:04:05.678+00:00"
 RESULTS = [
-    ItemResult("CI-01", ItemKind.RULE, ItemOutcome.PASS, numbers=NUMBERS, started="2026"),
+    ItemResult("CI-01", ItemKind.RULE, ItemOutcome.PASS, numbers=NUMBERS, started=STARTED),
     ItemResult("t.py::test_a[x]", ItemKind.TEST, ItemOutcome.FAIL, "It is stale.", 2.5),
     ItemResult("t.py::test_b", ItemKind.TEST, ItemOutcome.ERROR, evidence=EVIDENCE),
     ItemResult("t.py::test_c", ItemKind.TEST, ItemOutcome.SKIP, "There is none."),
 ]
 
 
-def head(planned: int | None = None) -> RunHead:
-    return RunHead("target", BOARD, planned)
+def head() -> RunHead:
+    return RunHead("target", BOARD)
 
 
-def outcome(*outcomes: ItemOutcome, planned: int | None = None, **rest: str) -> ItemOutcome:
+def outcome(*outcomes: ItemOutcome, **rest: str) -> ItemOutcome:
     results = [ItemResult(one, ItemKind.TEST, one) for one in outcomes]
-    return RunResults(head(planned), results, **{"ended": "now", **rest}).outcome
+    return RunResults(head(), results, **{"ended": "now", **rest}).outcome
 
 
 def test_a_run_is_what_its_worst_result_is() -> None:
@@ -62,16 +63,28 @@ def test_a_run_in_which_nothing_passed_is_no_pass() -> None:
 
 
 def test_an_incomplete_run_is_never_a_pass() -> None:
-    for incomplete in ({"planned": 2}, {"ended": ""}, {"trouble": "Its time was over."}):
+    for incomplete in ({"ended": ""}, {"trouble": "Its time was over."}):
         assert outcome(ItemOutcome.PASS, **incomplete) is ItemOutcome.INCOMPLETE
-    assert outcome(ItemOutcome.PASS, planned=1) is ItemOutcome.PASS
-    # What was tried twice does not stand for what was not tried.
-    assert outcome(ItemOutcome.PASS, ItemOutcome.PASS, planned=2) is ItemOutcome.INCOMPLETE
+    assert outcome(ItemOutcome.PASS) is ItemOutcome.PASS
+
+
+def test_what_was_planned_and_has_no_result_is_named(tmp_path) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, head()) as journal:
+        journal.plan(ItemKind.TEST, [result.path for result in RESULTS[1:]])
+        # What was tried twice does not stand for what was not tried.
+        for result in (RESULTS[1], RESULTS[1], RESULTS[2]):
+            journal.result(result)
+        journal.end()
+    run = read_journal(path)
+    assert run.outcome is ItemOutcome.INCOMPLETE
+    assert [r.path for r in run.results if r.outcome is ItemOutcome.INCOMPLETE] == ["t.py::test_c"]
+    assert run.why_incomplete == "1 of 4 have no result."
 
 
 def test_a_journal_gives_back_what_was_put_into_it(tmp_path) -> None:
     path = tmp_path / "journal"
-    with Journal(path, RunHead("target", BoardIdentity("grace-7"), 4)) as journal:
+    with Journal(path, RunHead("target", BoardIdentity("grace-7"))) as journal:
         journal.board(BOARD)
         for result in RESULTS:
             journal.begin(result.path, result.kind)

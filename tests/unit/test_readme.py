@@ -27,7 +27,9 @@ def check(words):
     if name in ("pyctl", ".venv/bin/pyctl"):
         check_pyctl(arguments)
     elif name.endswith("/pytest"):
-        known = (TOP / "tests/conftest.py").read_text()
+        known = "".join(
+            (TOP / "tests" / name).read_text() for name in ("conftest.py", "harness/keeper.py")
+        )
         for word in arguments:
             assert (
                 f'"{word}"' in known if word[:2] == "--" else (TOP / word).exists() or ":" in word

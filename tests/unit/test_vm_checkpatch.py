@@ -21,7 +21,7 @@ def archive_of(path, names):
 
 
 def test_only_the_checkers_files_are_taken(tmp_path):
-    ours = [f"linux-9.9/scripts/{name}" for name in FILES]
+    ours = [f"linux-9.9/{directory}/{name}" for name, directory in FILES.items()]
     others = [
         "linux-9.9/checkpatch.pl",
         "linux-9.9/tools/scripts/spelling.txt",
