@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import keeper
+from tests.harness import keeper, steps
 
 TARGET_TESTS = Path(__file__).parent / "target"
 BOARD = pytest.StashKey[Any]()
@@ -50,6 +50,13 @@ def pytest_addoption(parser):
         "--reset",
         metavar="COMMAND",
         help="a shell command that gives a lost board of --target ssh:... a fresh start",
+    )
+    group.addoption(
+        "--back",
+        type=float,
+        default=180.0,
+        metavar="SECONDS",
+        help="how long such a board may take to answer again (default: 180)",
     )
     group.addoption(
         "--require-target",
@@ -82,6 +89,7 @@ def pytest_addoption(parser):
     group.addoption("--kdir", type=Path, metavar="DIR", help="build tree of --kernel PATH")
     group.addoption("--cold", action="store_true", help="boot boards cold, without snapshots")
     keeper.add_options(parser)
+    steps.add_options(parser)
 
 
 def pytest_configure(config):
@@ -108,7 +116,7 @@ def pytest_configure(config):
     if where not in ("local", "vm") and not where.startswith("ssh:"):
         raise pytest.UsageError(f"--target {where}: not auto, local, vm or ssh:USER@HOST[:PORT]")
     config.stash[REMOTE] = None if where == "local" else where
-    keeper.configure(config, where)
+    steps.configure(config, keeper.configure(config, where), lambda: the_target(config))
 
 
 def is_target_test(path):
@@ -192,8 +200,10 @@ def the_target(config):
     from tests.harness.ssh import Destination, SshTarget
     from tests.harness.virtual import VmTarget, modules_for
 
+    where = config.stash[REMOTE]
+    if where is None:
+        return steps.LocalTarget()
     if BOARD not in config.stash:
-        where = config.stash[REMOTE]
         reporter = config.pluginmanager.get_plugin("terminalreporter")
 
         def say(text):
@@ -207,6 +217,7 @@ def the_target(config):
                 say,
                 config.getoption("reset"),
                 modules_for,
+                config.getoption("back"),
             )
     return config.stash[BOARD]
 
@@ -273,6 +284,8 @@ def single_report(item, outcome, error, started):
 
     It is marked as trouble of the lab, which nobody takes for a failure of firmware.
     """
+    from tests.harness.reports import TargetGone
+
     text = error.message + (f"\n{error.hint}" if error.hint else "")
     console = getattr(error, "console", "")
     if console:
@@ -289,6 +302,7 @@ def single_report(item, outcome, error, started):
         stop=time.time(),
         duration=time.time() - started,
         infrastructure=True,
+        is_gone=isinstance(error, TargetGone),
         console=console,
     )
 

@@ -84,6 +84,11 @@ class Board:
         """Run one test: how it ended, the reports as lines, what it printed."""
         return self.pytest.run(nodeid, environment, timeout_s)
 
+    def command(self, words):
+        """Run pyctl with these words: its exit status, and what it wrote."""
+        done = self.run("pyctl", *words)
+        return done.returncode, done.stdout, done.stderr
+
     # -- the rest ------------------------------------------------------------
 
     def path(self, *names):

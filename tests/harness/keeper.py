@@ -53,11 +53,18 @@ def add_options(parser):
     group.addoption(
         "--kcidb-build", default="", metavar="ORIGIN:ID", help="the kernel's build in KCIDB"
     )
+    group.addoption(
+        "--losses",
+        type=int,
+        default=0,
+        metavar="N",
+        help="end the run when the lab had trouble with so many tests (default: never)",
+    )
     group.addoption("--board-name", default="", metavar="NAME", help="what results call the board")
 
 
 def configure(config, where):
-    """Keep the results of this run, if that is asked for; ``where`` is its target."""
+    """Keep the results of this run, whose target is ``where``; gives who does, or None."""
     option = config.getoption
     try:
         outputs = Outputs(
@@ -72,26 +79,35 @@ def configure(config, where):
     first = next((option(name) for name in FORMS if option(name)), None)
     path = option("journal") or (first and first.with_name(f"{first.name}.journal"))
     if path is None or hasattr(config, "workerinput"):
-        return
+        return None
     if option("journal") is None:
         # It is ours alone, as is the file beside it that is written anew.
         path.unlink(missing_ok=True)
     board = BoardIdentity(option("board_name") or where)
     try:
         journal = Journal(path, RunHead("target", board))
-        config.pluginmanager.register(Keeper(journal, path, outputs))
+        keeper = Keeper(journal, path, outputs, board, option("losses"))
     except OSError as error:
         raise pytest.UsageError(f"{path} cannot be made: {error.strerror}.") from None
+    config.pluginmanager.register(keeper)
+    return keeper
 
 
 class Keeper:
     """Hears what pytest reports, on the process that has the whole of a run."""
 
-    def __init__(self, journal, path, outputs):
-        self.journal, self.path, self.outputs = journal, path, outputs
+    def __init__(self, journal, path, outputs, board, losses):
+        self.journal, self.path, self.outputs, self.board = journal, path, outputs, board
+        self.losses, self.lost_so_far = losses, 0
+        # Why the run ends before all is tried, if it does.
+        self.trouble = ""
         self.started, self.reports = {}, {}
         self.is_planned = self.is_full = False
+        self.session = None
         outputs.write(read_journal(path))
+
+    def pytest_sessionstart(self, session):
+        self.session = session
 
     def keep(self, what, *arguments):
         """Write to the journal; where the disk takes no more, end the run and say so."""
@@ -101,6 +117,13 @@ class Keeper:
             if not self.is_full:
                 self.is_full = True
                 pytest.exit(f"{self.path} takes no more results: {error.strerror}.", 3)
+
+    def lost(self, why, is_final=False):
+        """Count trouble of the lab; where there is too much of it nothing more is tried."""
+        self.lost_so_far += 1
+        if is_final or self.lost_so_far == self.losses:
+            self.trouble = str(why).partition("\n")[0]
+            self.session.shouldstop = self.trouble
 
     def plan(self, nodeids):
         if not self.is_planned:
@@ -125,14 +148,17 @@ class Keeper:
 
     def pytest_runtest_logfinish(self, nodeid, location):
         if reports := self.reports.pop(nodeid, None):
-            self.keep("result", result_of(nodeid, reports, self.started.pop(nodeid, "")))
+            result = result_of(nodeid, reports, self.started.pop(nodeid, ""))
+            self.keep("result", result)
+            if result.outcome is ItemOutcome.ERROR:
+                self.lost(result.reason, any(getattr(one, "is_gone", False) for one in reports))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session, exitstatus):
         for nodeid in list(self.reports):
             # A worker of pytest-xdist that died says no more of its test.
             self.pytest_runtest_logfinish(nodeid, None)
-        self.keep("end", ENDED_EARLY.get(exitstatus, ""))
+        self.keep("end", self.trouble or ENDED_EARLY.get(exitstatus, ""))
         self.journal.close()
         try:
             self.outputs.write(read_journal(self.path))

@@ -12,6 +12,10 @@ MISSING = "missing on the target:"
 OTHER_KIND = "for another kind of target:"
 
 
+class TargetGone(TargetLost):
+    """A target that was lost, and did not come back: nothing more can be tried."""
+
+
 def pytest_arguments(nodeid):
     """The command that runs one test on a target."""
     return [

@@ -22,13 +22,11 @@ from execnet.gateway_bootstrap import HostNotFound
 
 from pyctl.errors import NotReady, OperationFailed, PyctlError, TargetLost
 from tests.harness import control
-from tests.harness.reports import parsed
+from tests.harness.reports import TargetGone, parsed
 from tests.harness.virtual import planted
 
 TOP = Path(__file__).resolve().parents[2]
 NEEDED_PYTHON = (3, 11)
-# A board that was reset in a test, or by --reset, may take so long to answer again.
-BACK_S = 180.0
 # Beyond a test's own time: for killing it over there, and for the way there and back.
 MARGIN_S = 45.0
 # What is looked at, in a shell that any board has. Each line that is missing is an answer.
@@ -72,16 +70,17 @@ class Destination:
 class SshTarget:
     """A board that ssh reaches as root without asking anything."""
 
-    def __init__(self, destination, say=lambda text: None, reset=None, modules=None):
+    def __init__(self, destination, say=lambda text: None, reset=None, modules=None, back_s=180.0):
         """``reset`` is a command that gives a lost board a fresh start.
 
         ``modules`` gives the modules' files for a kernel release, where the board cannot
-        build them.
+        build them. A board that was lost or reset has ``back_s`` to answer again.
         """
         self.destination = destination
         self.say = say
         self.reset = reset
         self.modules = modules
+        self.back_s = back_s
         self.channel = None
         self.group = None
         self.was_lost = False
@@ -108,6 +107,13 @@ class SshTarget:
         if how == "died":
             self.drop()
         return parsed(lines), printed
+
+    def command(self, words, timeout_s):
+        """Run pyctl there with these words; gives its exit status and what it wrote."""
+        if self.channel is None:
+            self.connect()
+        # One that does not end is given up on here, and ends over there with the connection.
+        return self.ask("command", words, wait_s=timeout_s)
 
     # -- to have the board ---------------------------------------------------
 
@@ -184,15 +190,16 @@ class SshTarget:
         """The same for a board that was lost: reset if that is possible, and given time."""
         if self.reset:
             self.say(f"{self}: resetting")
-            subprocess.run(self.reset, shell=True, check=False, timeout=BACK_S)
-        deadline = time.monotonic() + BACK_S
+            subprocess.run(self.reset, shell=True, check=False, timeout=self.back_s)
+        deadline = time.monotonic() + self.back_s
         while True:
             try:
                 return self.look()
             except NotReady as error:
                 if time.monotonic() > deadline:
-                    raise TargetLost(
-                        f"{self} did not come back within {BACK_S:g} s. {error.message}", error.hint
+                    raise TargetGone(
+                        f"{self} did not come back within {self.back_s:g} s. {error.message}",
+                        error.hint,
                     ) from None
                 time.sleep(2)
 

@@ -184,6 +184,15 @@ class VmTarget:
         complete(reports.all(), text)
         return reports.all(), text
 
+    def command(self, words, timeout_s):
+        """Run pyctl with these words on a pristine board; its exit status, and what it wrote."""
+        from pyctl.vm.spec import Spec
+
+        settings = list(filter(None, planted().get("PYCTL_FIRMWARE", "").split(";")))
+        options = self.usual | {"firmware": tuple(parse_settings(settings))}
+        with self.boot(Spec(tests=True, **options), False) as guest:
+            return guest.output(("pyctl", *words), timeout_s)
+
     def close(self):
         """End the shared board, if there is one."""
         if self.shared is not None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pyctl.errors import NotReady, TargetLost
+from pyctl.errors import NotReady
 from tests.harness.control import Pytest
-from tests.harness.reports import MISSING, OTHER_KIND, demand, parsed
+from tests.harness.reports import MISSING, OTHER_KIND, TargetGone, demand, parsed
 from tests.harness.ssh import Destination, SshTarget
 
 TOP = Path(__file__).resolve().parents[2]
@@ -114,10 +114,10 @@ def test_a_port_and_a_configuration_go_to_ssh() -> None:
 
 
 def test_a_lost_board_is_reset_and_looked_for_again(
-    board: Board, target: SshTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    board: Board, target: SshTarget, tmp_path: Path
 ) -> None:
     """Until it answers; here it does not, for it is off until the reset."""
-    monkeypatch.setattr("tests.harness.ssh.BACK_S", 20.0)
+    target.back_s = 20.0
     works = (board.here / "ssh").read_text()
     board.program(board.here / "ssh", ssh_that_says("Connection refused"))
     board.program(board.here / "works", works)
@@ -128,13 +128,11 @@ def test_a_lost_board_is_reset_and_looked_for_again(
         target.run(None, "test", None, 60)
 
 
-def test_a_board_that_does_not_come_back_is_lost(
-    board: Board, target: SshTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.harness.ssh.BACK_S", 0.0)
+def test_a_board_that_does_not_come_back_is_lost(board: Board, target: SshTarget) -> None:
+    target.back_s = 0.0
     board.program(board.here / "ssh", ssh_that_says("Connection refused"))
     target.was_lost = True
-    with pytest.raises(TargetLost, match="did not come back within 0 s"):
+    with pytest.raises(TargetGone, match="did not come back within 0 s"):
         target.run(None, "test", None, 60)
 
 
