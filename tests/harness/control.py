@@ -4,10 +4,13 @@
 This file is sent by ``ssh`` and runs in execnet's worker on the board before anything
 else of the project is there, so it imports nothing of it. Each request on the channel is
 (name, arguments...) and gets one answer. When the channel ends, however that comes about,
-whatever was started here ends, too, and what was changed is put back.
+whatever was started here ends, too, and what was changed is put back: by a process of its
+own, for execnet gives its worker only seconds to end. Until that is done the board is
+claimed, so that nobody loads modules which somebody else is about to unload.
 """
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -30,12 +33,30 @@ class Board:
     """The board, with the project's copy and one pytest that has collected its tests."""
 
     def __init__(self):
+        # Where the copy goes. Who locks the directory has the board: that leaves nothing
+        # behind, and nobody takes the copy for old and cleans it up.
+        self.place = os.open(tempfile.gettempdir(), os.O_RDONLY)
         self.top = None
         self.pytest = None
         self.is_mounted = False
-        self.loaded_before = [name for name in MODULES if os.path.exists(f"/sys/module/{name}")]
+        self.is_changed = False
+        self.loaded_before: list[str] = []
 
     # -- requests ----------------------------------------------------------
+
+    def claim(self, patience_s):
+        """Have the board for this run alone; gives whether that came about in time."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(self.place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.1)
+        self.loaded_before = [name for name in MODULES if os.path.exists(f"/sys/module/{name}")]
+        return True
 
     def install(self, archive):
         """Unpack the project; gives None, or why that is not possible."""
@@ -61,16 +82,22 @@ class Board:
         return None if done.returncode == 0 else done.stderr
 
     def take(self, name, data):
-        """Take a module that was built elsewhere."""
-        os.makedirs(self.path("modules"), exist_ok=True)
-        with open(self.path("modules", name), "wb") as file:
-            file.write(data)
+        """Take a module that was built elsewhere; gives None, or why that is not possible."""
+        try:
+            os.makedirs(self.path("modules"), exist_ok=True)
+            with open(self.path("modules", name), "wb") as file:
+                file.write(data)
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
 
     def load(self):
         """Load the modules with raw calls, instead of whatever is loaded; gives why not."""
         if not os.path.ismount(DEBUGFS):
-            subprocess.run(["mount", "-t", "debugfs", "debugfs", DEBUGFS], check=False)
-            self.is_mounted = True
+            # Where that fails, what comes next says what it lacks.
+            mount = ["mount", "-t", "debugfs", "debugfs", DEBUGFS]
+            self.is_mounted = subprocess.run(mount, check=False).returncode == 0
+        self.is_changed = True
         self.run("pyctl", "unload")
         done = self.run("pyctl", "load", "--raw")
         return None if done.returncode == 0 else done.stderr
@@ -115,21 +142,54 @@ class Board:
         )
 
     def close(self):
-        """Put back what was changed; gives what could not be."""
-        left = []
-        if self.pytest is not None:
-            self.pytest.close()
-        if self.top is not None:
-            self.run("pyctl", "unload")
-            for name in reversed(self.loaded_before):
-                # Ours took its place; a board that has it installed gets it back.
-                if subprocess.run(["modprobe", name], check=False).returncode:
-                    left.append(name)
-            shutil.rmtree(self.top, ignore_errors=True)
-            self.top = None
-        if self.is_mounted:
-            subprocess.run(["umount", DEBUGFS], check=False)
+        """Put back what was changed; gives what could not be, in sentences."""
+        left: list[str] = []
+        # From the last to the first, and each also where another one failed.
+        with contextlib.ExitStack() as steps:
+            if self.is_mounted:
+                steps.callback(subprocess.run, ["umount", DEBUGFS], check=False)
+            if self.top is not None:
+                steps.callback(shutil.rmtree, self.top, ignore_errors=True)
+            if self.is_changed:
+                steps.callback(self.put_modules_back, left)
+            if self.pytest is not None:
+                steps.callback(self.pytest.end)
         return left
+
+    def put_modules_back(self, left):
+        if self.run("pyctl", "unload").returncode:
+            left.append("the modules could not be unloaded")
+        for name in reversed(self.loaded_before):
+            # Ours took its place; a board that has it installed gets it back.
+            if subprocess.run(["modprobe", name], check=False).returncode:
+                left.append(f"{name} had been loaded before and could not be again")
+
+    def close_apart(self):
+        """Have ``close`` done by a process that outlives this one.
+
+        Gives a descriptor from which its answer is read, a line of JSON.
+        """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self.pytest is not None:
+            self.pytest.let_go()
+        answer, answer_end = os.pipe()
+        if os.fork() == 0:
+            try:
+                os.setsid()
+                null = os.open(os.devnull, os.O_RDWR)
+                for fd in (0, 1, 2):
+                    os.dup2(null, fd)
+                # What else is open is the connection's, which ends when nobody has it.
+                kept = {0, 1, 2, answer_end, self.place}
+                for fd in {int(name) for name in os.listdir("/proc/self/fd")} - kept:
+                    with contextlib.suppress(OSError):
+                        os.close(fd)
+                os.write(answer_end, json.dumps(self.close()).encode())
+            finally:
+                os._exit(0)
+        os.close(answer_end)
+        os.close(self.place)
+        return answer
 
 
 class Pytest:
@@ -200,29 +260,40 @@ class Pytest:
                     self.lines += data
                 else:
                     self.printed += data
+        # Nobody has the pipes any more: pytest is about to be gone.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(GONE_S)
 
-    def close(self):
+    def let_go(self):
+        """Have it end, and what it runs: it does when nobody holds its standard input."""
         with contextlib.suppress(OSError):
             self.process.stdin.close()
-        try:
-            self.process.wait(GONE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
         self.process.stdout.close()
         os.close(self.reports)
+
+    def end(self):
+        """Wait for its end, or bring it about; any process may."""
+        with contextlib.suppress(ProcessLookupError):
+            ended = os.pidfd_open(self.process.pid)
+            if not select.select([ended], [], [], GONE_S)[0]:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                select.select([ended], [], [], GONE_S)
+            os.close(ended)
 
 
 def serve(channel):
     board = Board()
+    name = ""
     try:
         for name, *arguments in channel:
             if name == "close":
-                channel.send(board.close())
-                return
+                break
             channel.send(getattr(board, name)(*arguments))
     finally:
-        board.close()
+        answer = board.close_apart()
+    if name == "close":
+        with os.fdopen(answer) as file:
+            channel.send(json.load(file))
 
 
 if __name__ == "__channelexec__":

@@ -27,6 +27,8 @@ from tests.harness.virtual import planted
 
 TOP = Path(__file__).resolve().parents[2]
 NEEDED_PYTHON = (3, 11)
+# The run before may take so long to put the board back after its connection has ended.
+PUT_BACK_S = 60.0
 # Beyond a test's own time: for killing it over there, and for the way there and back.
 MARGIN_S = 45.0
 # What is looked at, in a shell that any board has. Each line that is missing is an answer.
@@ -64,7 +66,9 @@ class Destination:
         match = re.fullmatch(r"(.+?)(?::(\d+))?", self.text)
         port = ["-p", match[2]] if match[2] else []
         config = ["-F", str(self.config)] if self.config else []
-        return [*config, "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", *port, match[1]]
+        # A board that died says nothing; one that firmware keeps for long is not dead yet.
+        alive = ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=20"]
+        return [*config, "-o", "BatchMode=yes", *alive, *port, match[1]]
 
 
 class SshTarget:
@@ -84,38 +88,49 @@ class SshTarget:
         self.channel = None
         self.group = None
         self.was_lost = False
+        self.boot = ""
+        # Why the board cannot be had: it is not asked again for each test.
+        self.refusal: PyctlError | None = None
 
     def __str__(self):
         return self.destination.text
 
     def run(self, _item, nodeid, _board, timeout_s):
         """Run a test; return its reports and what it printed."""
-        if self.channel is None:
-            self.connect()
+        self.have()
         how, lines, printed = self.ask(
             "test", nodeid, planted(), timeout_s, wait_s=timeout_s + MARGIN_S
         )
         if how == "stuck":
-            self.drop()
-            raise TargetLost(
-                f"{self} was lost: the test did not end within {timeout_s:g} s, and could not be "
-                "killed.",
+            raise self.lost(
+                f"the test did not end within {timeout_s:g} s, and could not be killed",
                 "A call keeps one of its CPUs; the board needs a reset.",
             )
         if how == "late":
             raise TargetLost(f"{self} gave no result within {timeout_s:g} s; the test was killed.")
         if how == "died":
-            self.drop()
+            self.close()
         return parsed(lines), printed
 
     def command(self, words, timeout_s):
         """Run pyctl there with these words; gives its exit status and what it wrote."""
-        if self.channel is None:
-            self.connect()
+        self.have()
         # One that does not end is given up on here, and ends over there with the connection.
         return self.ask("command", words, wait_s=timeout_s)
 
     # -- to have the board ---------------------------------------------------
+
+    def have(self):
+        """Have the board ready for the next request, or raise why it cannot be had."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self.channel is None:
+            try:
+                self.connect()
+            except PyctlError as error:
+                self.refusal = error
+                self.close()
+                raise
 
     def connect(self):
         """Look at the board, send the project, load the modules, and collect the tests."""
@@ -129,25 +144,30 @@ class SshTarget:
             gateway = self.group.makegateway(spec)
             self.channel = gateway.remote_exec(control)
         except (OSError, EOFError, HostNotFound) as error:
-            self.drop()
-            raise TargetLost(f"{self} was lost while it was prepared: {error}.") from None
+            raise self.lost(f"{error}, while it was prepared") from None
         self.prepare(found["release"])
-        self.was_lost = False
+        self.was_lost, self.boot = False, found.get("boot", "")
 
     def prepare(self, release):
-        if why := self.ask("install", archive(), wait_s=300):
-            self.drop()
+        if not self.ask("claim", PUT_BACK_S, wait_s=PUT_BACK_S + MARGIN_S):
             raise NotReady(
-                f"{self} does not take the project: {last_line(why)}.",
-                "Is its disk full? The project goes to a temporary directory, some 5 MB.",
+                f"{self} is in use: another run tests it, or has not put it back yet.",
+                "Wait for that run's end.",
             )
+        if why := self.ask("install", archive(), wait_s=300):
+            raise self.no_room("the project", why)
         if why := self.ask("build", wait_s=900):
             self.send_modules(release, why)
         if why := self.ask("load", wait_s=300):
-            self.drop()
             raise NotReady(f"{self} does not load the modules: {last_line(why)}")
         if why := self.ask("collect", wait_s=400):
             raise OperationFailed(f"{self} could not collect the tests:\n{why}")
+
+    def no_room(self, what, why):
+        return NotReady(
+            f"{self} does not take {what}: {last_line(why)}.",
+            "Is its disk full? The project goes to a temporary directory, some 5 MB.",
+        )
 
     def send_modules(self, release, why):
         """Build the modules here, for a board that cannot."""
@@ -160,7 +180,8 @@ class SshTarget:
                 f"Install there the headers of {release}, make, and the compiler of its kernel.",
             ) from None
         for path in files:
-            self.ask("take", path.name, path.read_bytes(), wait_s=300)
+            if why := self.ask("take", path.name, path.read_bytes(), wait_s=300):
+                raise self.no_room("the modules", why)
 
     def look(self):
         """What the board says of itself; raises NotReady or TargetLost where it says nothing."""
@@ -190,11 +211,11 @@ class SshTarget:
         """The same for a board that was lost: reset if that is possible, and given time."""
         if self.reset:
             self.say(f"{self}: resetting")
-            subprocess.run(self.reset, shell=True, check=False, timeout=self.back_s)
+            self.do_reset()
         deadline = time.monotonic() + self.back_s
         while True:
             try:
-                return self.look()
+                found = self.look()
             except NotReady as error:
                 if time.monotonic() > deadline:
                     raise TargetGone(
@@ -202,6 +223,21 @@ class SshTarget:
                         error.hint,
                     ) from None
                 time.sleep(2)
+            else:
+                how = "has not rebooted" if found.get("boot") == self.boot else "has rebooted"
+                self.say(f"{self}: is back, and {how}")
+                return found
+
+    def do_reset(self):
+        try:
+            done = subprocess.run(self.reset, shell=True, check=False, timeout=self.back_s)
+        except subprocess.TimeoutExpired:
+            why = f"did not end within {self.back_s:g} s"
+        else:
+            if done.returncode == 0:
+                return
+            why = f"ended with {done.returncode}"
+        raise TargetGone(f"{self} was lost and could not be reset: `{self.reset}` {why}.")
 
     def refuse_what_cannot_be(self, found):
         """Raise NotReady with the first thing that the board lacks."""
@@ -242,12 +278,16 @@ class SshTarget:
             why = "the connection broke"
         except self.channel.RemoteError as error:
             why = last_line(str(error))
+        raise self.lost(why)
+
+    def lost(self, why, hint=""):
+        """What is raised for a board that is lost; the next test will look for it anew."""
+        self.was_lost = True
         self.drop()
-        raise TargetLost(f"{self} was lost: {why}.")
+        return TargetLost(f"{self} was lost: {why}.", hint)
 
     def drop(self):
-        """Let go of a board that is lost; the next test will look for it anew."""
-        self.was_lost = True
+        """Let go of the board, which ends whatever is at work there."""
         self.channel = None
         if self.group is not None:
             self.group.terminate(timeout=5)
@@ -256,15 +296,15 @@ class SshTarget:
     def close(self):
         """Put the board back as it was."""
         if self.channel is None:
-            return
+            return self.drop()
         try:
             left = self.ask("close", wait_s=120)
         except TargetLost as error:
             self.say(f"{self} was not put back: {error.message}")
-            return
-        if left:
-            self.say(f"{self}: {' and '.join(left)} had been loaded before and could not be again")
-        self.drop()
+            return None
+        for what in left:
+            self.say(f"{self}: {what}")
+        return self.drop()
 
 
 def archive():

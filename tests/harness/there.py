@@ -26,6 +26,14 @@ def say(**what):
 class Serve:
     """Takes the place of pytest's loop over the tests."""
 
+    def __init__(self):
+        # Why there are no tests of a file, by its name.
+        self.not_loaded: dict[str, str] = {}
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.not_loaded[report.nodeid] = str(report.longrepr)
+
     def pytest_runtestloop(self, session):
         items = {item.nodeid: item for item in session.items}
         say(ready=len(items))
@@ -56,7 +64,9 @@ class Serve:
         status = 70
         try:
             if item is None:
-                say(collection=f"There is no test {request['nodeid']}.")
+                nodeid = request["nodeid"]
+                why = self.not_loaded.get(nodeid.partition("::")[0])
+                say(collection=why or f"There is no test {nodeid}.")
             else:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
                 status = 0

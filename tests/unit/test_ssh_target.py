@@ -176,7 +176,8 @@ def started(top: Path) -> Iterator[Pytest]:
     made = Pytest(str(top), dict(os.environ) | {"PYTHONPATH": f"{top}:{TOP}"})
     assert made.wait_until_ready() is None
     yield made
-    made.close()
+    made.let_go()
+    made.end()
     assert made.process.poll() is not None
 
 
