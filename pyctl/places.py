@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a user's cache is, whether or not anything is there."""
+"""Where a user's cache and kept results are, whether or not anything is there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ def cache_root() -> Path:
         return Path(path)
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(base) / "pyctl" if base else home_cache(home())
+
+
+def state_root() -> Path:
+    """Where results are kept: ``$XDG_STATE_HOME/pyctl``."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home() / ".local/state") / "pyctl"
 
 
 def home() -> Path:

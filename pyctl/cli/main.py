@@ -46,7 +46,7 @@ COMMANDS = {
         "Prove that clean+invalidate does it, line by line.",
     ),
     "fault": ("pyctl.cli.fault", "fault", "Make the virtual board's firmware misbehave."),
-    "lab": ("pyctl.cli.lab", "lab", "Keep results of many boards, and pass them on."),
+    "lab": ("pyctl.cli.lab", "lab", "Run a fleet of boards every night, and report on it."),
     "vm": ("pyctl.cli.vm", "vm", "Run commands on a virtual arm64 board."),
 }
 """Name -> module, attribute, short help (equal to the command's own: a test compares them)."""

@@ -101,6 +101,7 @@ class Keeper:
         self.losses, self.lost_so_far = losses, 0
         # Why the run ends before all is tried, if it does.
         self.trouble = ""
+        self.wants_tests = True
         self.started, self.reports = {}, {}
         self.is_planned = self.is_full = False
         self.session = None
@@ -158,6 +159,8 @@ class Keeper:
         for nodeid in list(self.reports):
             # A worker of pytest-xdist that died says no more of its test.
             self.pytest_runtest_logfinish(nodeid, None)
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not self.wants_tests:
+            exitstatus = pytest.ExitCode.OK
         self.keep("end", self.trouble or ENDED_EARLY.get(exitstatus, ""))
         self.journal.close()
         try:

@@ -16,6 +16,7 @@ import pytest
 
 from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.lab.answers import COMMANDS, identity_in, results_of
+from pyctl.lab.fleet import STEPS, TESTS
 from pyctl.lab.results import ItemEvidence, ItemKind, ItemOutcome, ItemResult, now
 
 TOP = Path(__file__).resolve().parents[2]
@@ -30,15 +31,15 @@ def add_options(parser):
         metavar="COMMANDS",
         default=[],
         help="commands of pyctl to run on the target before its tests, their answers kept as "
-        f"results, too: any of {','.join(COMMANDS)}",
+        f"results, too: any of {','.join(COMMANDS)}; the tests follow where {TESTS} is one of them",
     )
 
 
 def configure(config, keeper, target):
     """Run the steps that are asked for; ``target`` gives the target of this run."""
     if names := config.getoption("steps"):
-        if unknown := [name for name in names if name not in COMMANDS]:
-            raise pytest.UsageError(f"--steps {unknown[0]}: none of {', '.join(COMMANDS)}")
+        if unknown := [name for name in names if name not in STEPS]:
+            raise pytest.UsageError(f"--steps {unknown[0]}: none of {', '.join(STEPS)}")
         if keeper is None:
             raise pytest.UsageError("--steps needs --journal, --ktap or the like, and no -n")
         config.pluginmanager.register(Steps(config, names, keeper, target))
@@ -48,8 +49,16 @@ class Steps:
     """Runs them, and leaves the tests to pytest."""
 
     def __init__(self, config, names, keeper, target):
-        self.config, self.names, self.keeper, self.target = config, names, keeper, target
+        self.config, self.keeper, self.target = config, keeper, target
+        self.names = [name for name in names if name != TESTS]
+        keeper.wants_tests = TESTS in names
         self.board = keeper.board
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config, items):
+        if not self.keeper.wants_tests:
+            config.hook.pytest_deselected(items=list(items))
+            items.clear()
 
     def pytest_collection_finish(self):
         self.keeper.keep("plan", ItemKind.TEST, self.names)
