@@ -60,8 +60,8 @@ def need_libraries() -> None:
         if not found:
             raise NotReady(
                 f"The virtual board needs the Python package {package}, which is not installed.",
-                f"Run `pip install {' '.join(_LIBRARIES.values())}`, or install pyctl with its "
-                "extra: `pip install '.[vm]'`.",
+                f"Run `pip install {' '.join(_LIBRARIES.values())}`. Not all of them are Debian "
+                "packages: beside Debian's Python install pyctl in a virtual environment, too.",
             )
 
 
