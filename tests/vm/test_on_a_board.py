@@ -111,7 +111,9 @@ def test_the_package_is_installed_upgraded_and_removed(board, packages, tmp_path
     status = board.good("dkms status")
     assert re.fullmatch(rf"pyctl/{re.escape(__version__)}, \S+, aarch64: installed\n", status)
     assert board.invalidates("pyctl")
-    assert "pyctl vm run" in board.good("man -l /usr/share/man/man1/pyctl.1.gz || true; pyctl -h")
+    assert 'SS "pyctl vm run' in board.good("zcat /usr/share/man/man1/pyctl.1.gz")
+    complete = ". /usr/share/bash-completion/completions/pyctl; complete -p pyctl"
+    assert "_pyctl_completion" in board.good(f"bash -ec '{complete}'")
 
     done = board.run(f"dpkg -i /srv/debs/{old_deb.name}")
     assert done.returncode != 0
