@@ -10,7 +10,14 @@ from importlib import import_module
 from pyctl.cli.main import COMMANDS
 
 WHEN_INVOKED = (
-    *("psutil", "pyudev", "pyctl.target.kmod", "pyctl.target.vectors"),
+    *(
+        "psutil",
+        "pyudev",
+        "importlib.metadata",
+        "pyctl.target.kmod",
+        "pyctl.target.vectors",
+        "pyctl.target.kernel_log",
+    ),
     *("pyctl.conformance.identity", "pyctl.conformance.ledger", "pyctl.conformance.run"),
 )
 """What commands import only when they get there; a test says what is missing."""

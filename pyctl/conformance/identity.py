@@ -22,19 +22,26 @@ def identify(system: System, info: Info) -> dict[str, Any]:
     ``soc`` is what firmware's SOC_ID or a driver gave to sysfs, ``bios`` is DMI's (server
     boards), ``model`` the device tree's.
     """
-    model = system.text("/proc/device-tree/model")
     return {
         "firmware": {
             "smccc_version": version_text(info.smccc_version),
             "conduit": info.conduit,
             "attributes": None,
-            "soc": _texts(system, "/sys/bus/soc/devices/soc0", _SOC),
-            "bios": _texts(system, "/sys/class/dmi/id", _BIOS),
-            "model": model.rstrip("\0") if model else None,
+            **of_machine(system),
         },
         "kernel": system.release,
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def of_machine(system: System) -> dict[str, Any]:
+    """What names the board and its firmware without a call; no serial numbers."""
+    model = system.text("/proc/device-tree/model")
+    return {
+        "soc": _texts(system, "/sys/bus/soc/devices/soc0", _SOC),
+        "bios": _texts(system, "/sys/class/dmi/id", _BIOS),
+        "model": model.rstrip("\0") if model else None,
     }
 
 

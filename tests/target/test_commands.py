@@ -168,6 +168,17 @@ def test_status_counts_what_firmware_counts(pyctl, provider, stub, target_range)
     assert "firmware calls 5, busy 2" in pyctl("status").out
 
 
+def test_a_report_has_the_kernels_own_words(pyctl, provider):
+    ended = pyctl("report", "--no-calls", "--json")
+    assert ended.status == 0, ended.stderr
+    names = [one["command"] for one in ended.json["commands"]]
+    assert names == ["pyctl doctor", "pyctl status", "pyctl regions"]
+    assert ended.json["commands"][1]["answer"]["provider"]["registered"] is True
+    # Every kernel that knows PSCI says so at boot; a log that is too short may have lost it.
+    assert ended.json["kernel_log"] is not None
+    assert all(line.startswith("[") for line in ended.json["kernel_log"])
+
+
 # -- attributes ----
 
 

@@ -28,6 +28,7 @@ LINES = {
     "invalidate": ("--addr", hex(TARGET), "--size", "4K", OBJECT),
     "conformance": (OBJECT,),
     "coherency": (OBJECT,),
+    "report": ("--no-calls", OBJECT),
     "fault": ("list", OBJECT),
     "lab": ("export", os.devnull, "--ktap", "-", OBJECT),
     "vm": ("clean",),
