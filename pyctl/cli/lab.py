@@ -15,6 +15,7 @@ from pyctl.cli.nights import (
     compare,
     history,
     prune,
+    report,
     store_option,
     tell_verdict,
 )
@@ -29,7 +30,7 @@ def lab() -> None:
     """Run a fleet of boards every night, say what is new, and pass results on."""
 
 
-for _command in (history, compare, prune):
+for _command in (report, history, compare, prune):
     lab.add_command(_command)
 
 
@@ -95,7 +96,6 @@ def run(
         store.end(night)
         verdict = judge(store, night)
     tell_verdict(session, verdict)
-    session.answer["ok"] = not verdict.exit_status
     return verdict.exit_status
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`pyctl lab history`, `compare` and `prune`: the nights that are kept."""
+"""`pyctl lab report`, `history`, `compare` and `prune`: the nights that are kept."""
 
 from __future__ import annotations
 
@@ -50,11 +50,17 @@ NIGHT_SHAPE: dict[str, Any] = {
 }
 
 
-def tell_verdict(session: Session, verdict: Verdict) -> None:
-    """Say what a night has shown; the worst comes first."""
+def answer_verdict(session: Session, verdict: Verdict) -> None:
+    """Put into the answer what a night has shown."""
     for key in ("new", "known", "fixed", "troubles"):
         session.answer[key] = [one.as_json() for one in getattr(verdict, key)]
     session.answer["verdict"] = verdict.sentence
+    session.answer["ok"] = not verdict.exit_status
+
+
+def tell_verdict(session: Session, verdict: Verdict) -> None:
+    """Say what a night has shown; the worst comes first."""
+    answer_verdict(session, verdict)
     session.say(verdict.sentence)
     _tell_changes(session, "New failures:", verdict.new)
     for trouble in verdict.troubles:
@@ -195,3 +201,36 @@ def prune(session: Session, keep: int, store_path: Path) -> None:
     with _existing(store_path) as store:
         forgotten = store.prune(keep)
     session.say(f"forgot {len(forgotten)} nights")
+
+
+@click.command(short_help="Report on a night.")
+@click.argument("night", default="last")
+@click.option("--html", type=FILE, metavar="FILE", help="Write the page here; else print text.")
+@store_option
+@json_option(NIGHT_SHAPE)
+@pass_session
+def report(session: Session, night: str, html: Path | None, store_path: Path) -> int:
+    """Report on NIGHT, by default the last one: as text for a mail, or as one page.
+
+    The page is one file that loads nothing and needs no script; it needs the Python
+    packages jinja2 and pygal. The exit status is that of the night, as `pyctl lab run`
+    gave it.
+
+    \b
+    Examples:
+      pyctl lab report
+      pyctl lab report last-1 --html night.html
+    """
+    from pyctl.lab.night import adopt
+    from pyctl.lab.report import html_report, make_report, text_report
+    from pyctl.lab.writers import replace_file
+
+    with _existing(store_path) as store:
+        adopt(store)
+        made = make_report(store, store.night(night))
+        if html:
+            replace_file(html, html_report(store, made))
+    session.answer["night"] = made.night.id
+    answer_verdict(session, made.verdict)
+    session.say(made.verdict.sentence if html else text_report(made).rstrip())
+    return made.verdict.exit_status

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,11 @@ def identity_in(answer: Mapping[str, Any], board: BoardIdentity) -> BoardIdentit
     smccc, conduit = (firmware.get(key) or answer.get(key) for key in ("smccc_version", "conduit"))
     registers = firmware.get("attributes") or answer.get("raw") or {}
     product = " ".join(filter(None, (bios.get("sys_vendor"), bios.get("product_name"))))
-    return BoardIdentity(
-        board.name,
-        firmware.get("model") or product or board.model,
-        board.compatible,
-        answer.get("kernel") or board.kernel,
-        FirmwareIdentity(
+    return replace(
+        board,
+        model=firmware.get("model") or product or board.model,
+        kernel=answer.get("kernel") or board.kernel,
+        firmware=FirmwareIdentity(
             bios.get("bios_vendor") or known.vendor,
             bios.get("bios_version") or known.version,
             bios.get("bios_date") or known.date,
@@ -162,8 +162,15 @@ def _rules(answer: Mapping[str, Any]) -> Iterator[ItemResult]:
             outcome,
             reason,
             statement=f"{rule['statement']} ({rule['section']})",
+            numbers=_measured(evidence),
             evidence=ItemEvidence(registers=tuple(map(_registers, calls))),
         )
+
+
+def _measured(evidence: Mapping[str, Any]) -> dict[str, Quantity]:
+    """What was measured of calls: each round's longest one."""
+    rounds = sorted(ns / 1000 for ns in evidence.get("worst_ns", ()))
+    return {f"round {number}": Quantity(us, "us") for number, us in enumerate(rounds, 1)}
 
 
 def _registers(call: Mapping[str, Any]) -> str:

@@ -189,7 +189,8 @@ class Work:
 
     def _lock(self, board: FleetBoard) -> IO[str] | None:
         """What keeps the board for us, until it is closed; None where another has it."""
-        name = hashlib.sha256(board.target.encode()).hexdigest()[:16]
+        where = f"{board.target} {board.ssh_config or ''}"
+        name = hashlib.sha256(where.encode()).hexdigest()[:16]
         if board.target == "vm":
             # There are as many of these as one wants.
             name += f"-{os.getpid()}-{board.name}"

@@ -90,7 +90,8 @@ class BoardIdentity:
     """Which board it was, and what ran on it; empty where it is not known (yet).
 
     ``name`` is the lab's, ``model`` the board's own. ``compatible`` has the device tree's
-    words, from the most exact one on.
+    words, from the most exact one on. ``reached`` are the options of pytest with which
+    everything was asked.
     """
 
     name: str
@@ -98,6 +99,7 @@ class BoardIdentity:
     compatible: tuple[str, ...] = ()
     kernel: str = ""
     firmware: FirmwareIdentity = FirmwareIdentity()
+    reached: str = ""
 
 
 @dataclass(frozen=True)

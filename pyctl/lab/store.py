@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,17 @@ class Store:
             run,
         )
         return {row["path"]: json.loads(row["numbers"]) for row in rows}
+
+    def measured(self, nights: Iterable[int]) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+        """All quantities of some nights, as (night, board, path, quantities by name)."""
+        for night in nights:
+            rows = self._rows(
+                "SELECT board, path, numbers FROM run JOIN result ON run = run.id"
+                " JOIN item ON item.id = item WHERE night = ? AND numbers IS NOT NULL",
+                night,
+            )
+            for row in rows:
+                yield night, row["board"], row["path"], json.loads(row["numbers"])
 
     # -- the file ------------------------------------------------------------------
 

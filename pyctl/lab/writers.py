@@ -237,10 +237,11 @@ class Outputs:
             (self.kcidb, lambda found: kcidb(found, self.origin, self.build_id)),
         ):
             if path:
-                _replace(path, text(run))
+                replace_file(path, text(run))
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Put a text where a reader finds the one before it or this one, never half of it."""
     if path.exists() and not path.is_file():
         # What is no file, such as a pipe or a terminal, cannot be replaced.
         path.write_text(text)

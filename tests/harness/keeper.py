@@ -7,6 +7,7 @@ and a journal with all that was known, for `pyctl lab export`.
 """
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,11 @@ def configure(config, where):
     if option("journal") is None:
         # It is ours alone, as is the file beside it that is written anew.
         path.unlink(missing_ok=True)
-    board = BoardIdentity(option("board_name") or where)
+    words = [f"--target={where}"]
+    for name in ("ssh_config", "boards", "kernel"):
+        if value := option(name):
+            words.append(f"--{name.replace('_', '-')}={value}")
+    board = BoardIdentity(option("board_name") or where, reached=shlex.join(words))
     try:
         journal = Journal(path, RunHead("target", board))
         keeper = Keeper(journal, path, outputs, board, option("losses"))

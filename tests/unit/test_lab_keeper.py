@@ -20,7 +20,9 @@ from tests.harness.keeper import outcome_of
 TOP = Path(__file__).resolve().parents[2]
 CONFTEST = """
 from tests.harness import keeper
-def pytest_addoption(parser): keeper.add_options(parser)
+def pytest_addoption(parser):
+    keeper.add_options(parser)
+    for name in ("--ssh-config", "--boards", "--kernel"): parser.addoption(name)
 def pytest_configure(config): keeper.configure(config, "here")
 """
 TESTS = """

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A lab of boards that ssh reaches: its nights say exactly what became of each.
+
+By default one good board and one that is off; with ``--full`` two nights of four boards:
+in the second one has other firmware, with a defect, and one dies in the middle.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+
+import pytest
+
+from pyctl.vm.network import free_port
+from tests.vm.conftest import PATIENCE_S, PYCTL, TOP, Runner
+
+SSH = 'target = "ssh:root@127.0.0.1"\nssh-config = "{}"\nback = "5s"\n'
+FULL = 'steps = ["doctor", "attributes", "conformance", "coherency", "tests"]\n' + (
+    'tests = ["tests/target/test_discovery.py"]\n'
+)
+NIGHT_S = 1800
+
+
+@contextlib.contextmanager
+def served(*options):
+    """A board that listens meanwhile; gives its process, and its part of a fleet file."""
+    runner = Runner()
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        runner.start("vm", "serve", *options, stdout=subprocess.DEVNULL, stderr=said) as process,
+    ):
+        deadline = time.monotonic() + PATIENCE_S
+        found: list[dict[str, str]] = []
+        while not found and time.monotonic() < deadline:
+            if process.poll() is not None:
+                said.seek(0)
+                raise AssertionError(f"The board did not come up: {said.read()}")
+            listed = json.loads(runner("vm", "list", "--json").stdout)["boards"]
+            found = [each for each in listed if each["pid"] == process.pid]
+            time.sleep(0.2)
+        yield process, SSH.format(found[0]["ssh_config"])
+        process.terminate()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Run `pyctl lab` on boards, by name with their part of the file; gives status and answer."""
+    env = dict(os.environ, PYCTL_LAB_STORE=str(tmp_path / "lab.sqlite"))
+    env.pop("PYTEST_XDIST_WORKER", None)
+
+    def run(*words, **boards):
+        tables = [f"[board.{name}]\n{text}" for name, text in boards.items()]
+        (tmp_path / "fleet.toml").write_text(
+            'parallel = 2\n[defaults]\nbudget = "20m"\n' + "\n".join(tables)
+        )
+        done = subprocess.run(
+            [*PYCTL, "lab", *words, tmp_path / "fleet.toml", "--json"],
+            cwd=TOP,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=NIGHT_S,
+        )
+        logs = "\n".join(log.read_text()[-2000:] for log in tmp_path.glob("lab.sqlite.d/*/*.log"))
+        return done.returncode, json.loads(done.stdout), f"{done.stderr}\n{logs}"
+
+    return run
+
+
+def off():
+    return f'target = "ssh:root@127.0.0.1:{free_port()}"\n'
+
+
+def kill_in_a_test(process, journal):
+    """End a board while one of its tests runs."""
+    deadline = time.monotonic() + NIGHT_S
+    while time.monotonic() < deadline:
+        if journal.is_file() and '{"begin": "tests/' in journal.read_text():
+            process.kill()
+            return
+        time.sleep(0.1)
+
+
+def test_a_board_that_is_off_is_no_failure_of_firmware(lab, tmp_path):
+    with served("--boot", "uefi") as (_process, good):
+        status, answer, said = lab("run", good=good + 'steps = ["attributes"]\n', off=off())
+    assert status == 4, said
+    assert answer["verdict"] == "Nothing new is wrong; trouble of the lab with off."
+    assert "nothing answers at its ssh port" in answer["troubles"][0]["why"]
+    journal = (tmp_path / "lab.sqlite.d/1/good.journal").read_text()
+    assert '"smccc_version": "1.2"' in journal
+
+
+def test_two_nights_say_exactly_what_happened(lab, tmp_path, request):
+    if not request.config.getoption("full"):
+        pytest.skip("two nights of four boards take minutes: --full")
+    with served("--boot", "uefi") as (_one, good), served() as (mortal, dies):
+        with served("--cpus", "4") as (_process, worse):
+            boards = {"good": good, "worse": worse, "dies": dies}
+            status, answer, said = lab("run", **{k: v + FULL for k, v in boards.items()}, off=off())
+            assert (status, answer["new"]) == (4, []), said
+            assert [one["board"] for one in answer["troubles"]] == ["off"], said
+        with served("--cpus", "4", "--firmware", "fault=skip_last_line") as (_process, worse):
+            boards["worse"] = worse
+            journal = tmp_path / "lab.sqlite.d/2/dies.journal"
+            threading.Thread(target=kill_in_a_test, args=(mortal, journal), daemon=True).start()
+            status, answer, said = lab("run", **{k: v + FULL for k, v in boards.items()}, off=off())
+    assert status == 1, said
+    assert {one["board"] for one in answer["new"]} == {"worse"}, said
+    assert sorted(one["board"] for one in answer["troubles"]) == ["dies", "off"], said
