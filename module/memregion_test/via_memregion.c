@@ -5,8 +5,10 @@
  */
 #include "config_check.h"
 
+#include <linux/build_bug.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
+#include <linux/stddef.h>
 
 #include "memregion_test.h"
 
@@ -50,6 +52,11 @@ static int memregion_prepare(struct run *run)
 {
 	return framework_present() ? 0 : -EOPNOTSUPP;
 }
+
+/* Who traces this function finds the range by these (pyctl/watch/probes.py). */
+static_assert(offsetof(struct run, request) == 0);
+static_assert(offsetof(struct invalidate_request, addr) == 0);
+static_assert(offsetof(struct invalidate_request, size) == 8);
 
 static int memregion_call(const struct run *run, struct invalidate_tally *tally, u64 *ns)
 {

@@ -53,8 +53,12 @@ static void count(u64 *counter, u64 more)
 	WRITE_ONCE(*counter, *counter + more);
 }
 
-/* One firmware call, counted. Flags are 0: the operation is done, not rehearsed. */
-static int smccc_cache_try(struct smccc_cache *cache, const struct cc_inval_params *params)
+/*
+ * One firmware call, counted. Flags are 0: the operation is done, not rehearsed.
+ * A function of its own also when compiled, so that who traces sees each try.
+ */
+static noinline int smccc_cache_try(struct smccc_cache *cache,
+				    const struct cc_inval_params *params)
 {
 	struct smccc_cache_counters *counters = &cache->counters;
 	s32 status;

@@ -19,6 +19,7 @@ WHEN_INVOKED = (
         "pyctl.target.kernel_log",
     ),
     *("pyctl.conformance.identity", "pyctl.conformance.ledger", "pyctl.conformance.run"),
+    "pyctl.watch.run",
 )
 """What commands import only when they get there; a test says what is missing."""
 

@@ -46,6 +46,11 @@ COMMANDS = {
         "Prove that clean+invalidate does it, line by line.",
     ),
     "report": ("pyctl.cli.gather", "report", "Gather this board's state for a bug report."),
+    "watch": (
+        "pyctl.cli.watch",
+        "watch",
+        "Show every call of the kernel's own callers, and what became of it.",
+    ),
     "fault": ("pyctl.cli.fault", "fault", "Make the virtual board's firmware misbehave."),
     "lab": ("pyctl.cli.lab", "lab", "Run a fleet of boards every night, and report on it."),
     "vm": ("pyctl.cli.vm", "vm", "Run commands on a virtual arm64 board."),

@@ -79,11 +79,12 @@ class Session:
             self.answer["hint"] = hint
 
     def print_answer(self) -> None:
-        """The one JSON object, if one was asked for."""
+        """The one JSON object, if one was asked for; on a line where others came before it."""
         if self.json:
             import json
 
-            click.echo(json.dumps(self.answer, indent=2))
+            indent = None if "kind" in self.answer else 2
+            click.echo(json.dumps(self.answer, indent=indent))
 
 
 def tell(text: str) -> None:

@@ -29,9 +29,11 @@ from pyctl.target.kmod import NEWER_KERNEL, NO_PLACE, SIGNING_FIX, UNSIGNED
 from pyctl.target.modinfo import MODULES, LoadedModule, ModuleFile, failed_dkms_log, find_file
 from pyctl.target.provider import find_provider
 from pyctl.target.system import System
+from pyctl.target.tracefs import NO_TRACING, NO_TRACING_FIX, tracefs_at
 
 OK, MISSING, UNKNOWN = "ok", "missing", "unknown"
 FRAMEWORK_CONFIG = "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE"
+TRACING_CONFIG = "CONFIG_KPROBE_EVENTS"
 _LOAD_FIRST = "Run `pyctl load`, then ask again."
 
 
@@ -79,6 +81,7 @@ def examine(system: System) -> list[Check]:
         _smccc(system, info, problem),
         _function(discovery, problem),
         _provider(system, info, problem),
+        _tracing(system),
     ]
 
 
@@ -151,7 +154,7 @@ def _framework(system: System, info: Info | None) -> Check:
     if info:
         state, source = (OK if info.framework else MISSING), "memregion_test says so"
     else:
-        state, source = _configured(system)
+        state, source = _configured(system, FRAMEWORK_CONFIG)
     if state == OK:
         why = f"The kernel has cpu_cache_invalidate_memregion() ({source})."
         return Check("framework", OK, why)
@@ -165,8 +168,8 @@ def _framework(system: System, info: Info | None) -> Check:
     )
 
 
-def _configured(system: System) -> tuple[str, str]:
-    """State of the framework's option, and the file that says so."""
+def _configured(system: System, option: str) -> tuple[str, str]:
+    """State of an option of the kernel, and the file that says so."""
     release = system.release
     places = (
         "/proc/config.gz",
@@ -182,7 +185,7 @@ def _configured(system: System) -> tuple[str, str]:
         except OSError:
             continue
         text = gzip.decompress(data) if path.suffix == ".gz" else data
-        found = f"{FRAMEWORK_CONFIG}=y".encode() in text.splitlines()
+        found = f"{option}=y".encode() in text.splitlines()
         return (OK if found else MISSING), f"{place} {'has' if found else 'lacks'} it"
     return UNKNOWN, f"none of {', '.join(places)} can be read"
 
@@ -304,3 +307,21 @@ def _provider(system: System, info: Info | None, problem: str) -> Check:
         "No provider is registered: the kernel's call would succeed and do nothing.",
         "Run `pyctl load`, unless a check above says why no provider can register.",
     )
+
+
+def _tracing(system: System) -> Check:
+    """What `pyctl watch` needs and nothing else does."""
+    name, place = "tracing", tracefs_at(system)
+    if place:
+        state = OK if system.path(f"{place}/kprobe_events").exists() else MISSING
+        source = f"{place}/kprobe_events is {'there' if state == OK else 'missing'}"
+    elif not system.offers("tracefs"):
+        state, source = MISSING, "it has no tracefs"
+    else:
+        state, source = _configured(system, TRACING_CONFIG)
+    if state == OK:
+        return Check(name, OK, f"The kernel can be watched ({source}).", needed=False)
+    if state == UNKNOWN:
+        why = f"The configuration is not here: {source}."
+        return Check(name, UNKNOWN, why, "Just try `pyctl watch`.", needed=False)
+    return Check(name, MISSING, f"{NO_TRACING[:-1]} ({source}).", NO_TRACING_FIX, needed=False)

@@ -211,11 +211,16 @@ def _is_unsupported(record: Record) -> bool:
     return record.errno == errno.EOPNOTSUPP and calls == 0
 
 
-def _errno_failure(result: Result) -> OperationFailed:
-    number = result.errno
-    sentence, hint = _MEANING.get(
+def meaning_of(number: int) -> tuple[str, str]:
+    """What an errno of the kernel's call means, in a sentence, and what to do about it."""
+    return _MEANING.get(
         number, (f"The call failed with {errno_name(number)}.", "See the kernel log (`dmesg`).")
     )
+
+
+def _errno_failure(result: Result) -> OperationFailed:
+    number = result.errno
+    sentence, hint = meaning_of(number)
     status = result.firmware.last_status if result.firmware else None
     if number == errno.EIO and status is not None:
         sentence = f"Firmware answered {status_name(status)}, which has no errno of its own."

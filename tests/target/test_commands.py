@@ -16,7 +16,7 @@ from tests.harness.reports import OTHER_KIND
 MODULES = ("memregion_test", "smccc_cache")
 CHECKS = [
     *("arm64", "root", "debugfs", "lockdown", "signatures", "framework", "headers"),
-    *("memregion_test", "smccc_cache", "smccc", "function", "provider"),
+    *("memregion_test", "smccc_cache", "smccc", "function", "provider", "tracing"),
 ]
 
 

@@ -40,6 +40,8 @@ IOMEM = """\
 5f000000-5fffffff : reserved
 """
 
+CONFIG = "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE=y\nCONFIG_KPROBE_EVENTS=y\n"
+
 INFO = {
     "version": __version__,
     "framework": 1,
@@ -125,10 +127,10 @@ class Machine:
         self.info = dict(INFO)
         self.write("/proc/sys/kernel/osrelease", RELEASE + "\n")
         self.write("/proc/mounts", "debugfs /sys/kernel/debug debugfs rw,nosuid 0 0\n")
-        self.write("/proc/filesystems", "nodev\tsysfs\nnodev\tdebugfs\n\text4\n")
+        self.write("/proc/filesystems", "nodev\tsysfs\nnodev\tdebugfs\n\text4\nnodev\ttracefs\n")
         self.write("/proc/iomem", IOMEM)
         self.write("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
-        self.write(f"/boot/config-{RELEASE}", "CONFIG_GENERIC_CPU_CACHE_MAINTENANCE=y\n")
+        self.write(f"/boot/config-{RELEASE}", CONFIG)
         self.write(f"/lib/modules/{RELEASE}/build/Makefile", "")
         self.modules = root / "built"
         self.write_bytes("/built/memregion_test.ko", module_bytes(TEST_SRCVERSION))

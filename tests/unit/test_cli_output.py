@@ -29,6 +29,7 @@ LINES = {
     "conformance": (OBJECT,),
     "coherency": (OBJECT,),
     "report": ("--no-calls", OBJECT),
+    "watch": (OBJECT, "--", "true"),
     "fault": ("list", OBJECT),
     "lab": ("export", os.devnull, "--ktap", "-", OBJECT),
     "vm": ("clean",),

@@ -27,6 +27,7 @@ NAMES = [
     "smccc",
     "function",
     "provider",
+    "tracing",
 ]
 
 
@@ -275,3 +276,30 @@ def test_without_the_module_the_machines_description_tells_the_conduit(
     found = check(machine, "smccc")
     assert found.state == UNKNOWN
     assert (f"names the conduit {conduit}." in found.why) == (conduit is not None)
+
+
+@pytest.mark.parametrize(
+    ("config", "mounted", "filesystems", "state"),
+    [
+        ("CONFIG_KPROBE_EVENTS=y\n", False, "nodev\ttracefs\n", OK),
+        ("# CONFIG_KPROBE_EVENTS is not set\n", False, "nodev\ttracefs\n", MISSING),
+        ("CONFIG_KPROBE_EVENTS=y\n", False, "nodev\tsysfs\n", MISSING),
+        (None, False, "nodev\ttracefs\n", UNKNOWN),
+        (None, True, "nodev\ttracefs\n", MISSING),
+    ],
+)
+def test_whether_the_kernel_can_be_watched(
+    machine: Machine, config: str | None, mounted: bool, filesystems: str, state: str
+) -> None:
+    machine.remove(f"/boot/config-{RELEASE}")
+    if config:
+        machine.write(f"/boot/config-{RELEASE}", config)
+    machine.write("/proc/filesystems", filesystems)
+    if mounted:
+        machine.write("/proc/mounts", "none /sys/kernel/tracing tracefs rw 0 0\n")
+    found = check(machine, "tracing")
+    assert (found.state, found.needed) == (state, False)
+    assert bool(found.fix) == (state != OK)
+    machine.write("/sys/kernel/tracing/kprobe_events", "")
+    if mounted:
+        assert check(machine, "tracing").state == OK

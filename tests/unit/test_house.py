@@ -18,10 +18,21 @@ TOP = Path(__file__).resolve().parents[2]
 # What a room may import from, besides itself. A module that lies in no room is a word.
 WORDS = "words"
 ROOMS = {
-    "cli": {"conformance", "coherency", "measure", "lab", "target", "vm", "firmware", WORDS},
+    "cli": {
+        "conformance",
+        "coherency",
+        "measure",
+        "lab",
+        "watch",
+        "target",
+        "vm",
+        "firmware",
+        WORDS,
+    },
     "conformance": {"target", "vm", "firmware", WORDS},
     "coherency": {"target", "vm", "firmware", WORDS},
     "measure": {"target", "vm", "firmware", WORDS},
+    "watch": {"target", "vm", "firmware", WORDS},
     "lab": {"target", "vm", "firmware", WORDS},
     # It knows no QEMU,
     "target": {"firmware", WORDS},
