@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pygal
 from pygal.style import Style
 
 from pyctl.lab.store import NightRow, Store
+
+# It leaves a finder for maps, of a kind that Python does not know any more and warns of.
+sys.meta_path[:] = [one for one in sys.meta_path if hasattr(one, "find_spec")]
 
 # More lines than these nobody can tell apart.
 SHOWN_BOARDS = 8

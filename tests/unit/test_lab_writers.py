@@ -7,7 +7,6 @@ import json
 import re
 from pathlib import Path
 
-import kcidb_io
 import pytest
 
 from pyctl.errors import UsageError
@@ -58,6 +57,7 @@ def nasty_run() -> RunResults:
 
 
 def test_kcidb_takes_every_outcome_and_whatever_text() -> None:
+    kcidb_io = pytest.importorskip("kcidb_io")
     for run in (run_of(*RESULTS), run_of(), nasty_run()):
         report = kcidb(run, "a_lab", "a_lab:7.3")
         kcidb_io.schema.V5_3.validate(json.loads(report))
