@@ -178,6 +178,13 @@ def disposable():
 
 
 @pytest.fixture
+def irreversible(disposable):
+    """For a test that only a new boot can undo."""
+    if not disposable:
+        pytest.skip(f"{OTHER_KIND} a virtual board that nobody uses afterwards")
+
+
+@pytest.fixture
 def stub(debugfs, disposable):
     """The virtual board's firmware, as configured at boot."""
     firmware = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))

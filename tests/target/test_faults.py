@@ -214,7 +214,9 @@ def test_any_latency(faults, firmware, stub, latency_us):
 
 
 @pytest.mark.pristine_board
-def test_never_returning_names_cpu_and_call(faults, debugfs, target_range, stub, two_cpus):
+def test_never_returning_names_cpu_and_call(
+    irreversible, faults, debugfs, target_range, stub, two_cpus
+):
     """The CPU that hangs is lost to the kernel, too; another one tells which it is."""
     arm(faults, "hang@next=1@cpu=1")
     os.sched_setaffinity(0, {0})

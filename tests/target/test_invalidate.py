@@ -459,7 +459,7 @@ def test_killing_pyctl_ends_its_request(pyctl, stub, target, wait_until):
 
 
 @pytest.mark.pristine_board
-def test_firmware_that_never_returns_is_4(pyctl, debugfs, stub, target, two_cpus):
+def test_firmware_that_never_returns_is_4(irreversible, pyctl, debugfs, stub, target, two_cpus):
     """The CPU is lost to the kernel; the others, and pyctl, go on."""
     stub.set(parse_setting("duration_us=600000000"))
     running = pyctl.start(
@@ -596,13 +596,6 @@ def test_a_file_that_is_no_module_is_3(pyctl, unloaded, tmp_path):
         ended = pyctl("load", "--modules", tmp_path)
         assert ended.status == 3
         assert "no kernel module" in ended.message
-
-
-@pytest.fixture
-def irreversible(disposable):
-    """For a test that only a new boot can undo."""
-    if not disposable:
-        pytest.skip(f"{OTHER_KIND} a virtual board that nobody uses afterwards")
 
 
 def check_of(doctor, name):
