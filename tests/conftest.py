@@ -38,7 +38,8 @@ def pytest_addoption(parser):
         "--target",
         default="auto",
         metavar="WHERE",
-        help="where target tests run: auto, local, vm, or ssh:USER@HOST[:PORT] (default: auto)",
+        help="where target tests run: auto, local, vm, ssh:USER@HOST[:PORT], or labgrid:PLACE "
+        "(default: auto)",
     )
     group.addoption(
         "--ssh-config",
@@ -57,6 +58,13 @@ def pytest_addoption(parser):
         default=180.0,
         metavar="SECONDS",
         help="how long such a board may take to answer again (default: 180)",
+    )
+    group.addoption(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long somebody else may still have the place of --target labgrid:... (default: 0)",
     )
     group.addoption(
         "--require-target",
@@ -113,8 +121,10 @@ def pytest_configure(config):
     if where == "auto":
         on_target = platform.machine() == "aarch64" and os.geteuid() == 0
         where = "local" if on_target else "vm"
-    if where not in ("local", "vm") and not where.startswith("ssh:"):
-        raise pytest.UsageError(f"--target {where}: not auto, local, vm or ssh:USER@HOST[:PORT]")
+    if where not in ("local", "vm") and not where.startswith(("ssh:", "labgrid:")):
+        raise pytest.UsageError(
+            f"--target {where}: not auto, local, vm, ssh:USER@HOST[:PORT] or labgrid:PLACE"
+        )
     config.stash[REMOTE] = None if where == "local" else where
     steps.configure(config, keeper.configure(config, where), lambda: the_target(config))
 
@@ -197,6 +207,7 @@ def usual_board(config):
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
+    from tests.harness.place import PlaceTarget
     from tests.harness.ssh import Destination, SshTarget
     from tests.harness.virtual import VmTarget, modules_for
 
@@ -211,6 +222,15 @@ def the_target(config):
 
         if where == "vm":
             config.stash[BOARD] = VmTarget(say, usual_board(config), config.getoption("modules"))
+        elif where.startswith("labgrid:"):
+            config.stash[BOARD] = PlaceTarget(
+                where.removeprefix("labgrid:"),
+                config.getoption("ssh_config"),
+                say,
+                modules_for,
+                config.getoption("back"),
+                config.getoption("wait"),
+            )
         else:
             config.stash[BOARD] = SshTarget(
                 Destination(where.removeprefix("ssh:"), config.getoption("ssh_config")),
