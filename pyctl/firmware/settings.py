@@ -24,6 +24,7 @@ from pyctl.numbers import parse_number
 from pyctl.smccc import STATUS_NAMES, VERSIONS, parse_status, signed32, version_text
 
 _VERSIONS = {"none": 0} | VERSIONS
+_WHOLE = ("refuse", "accept", "clamp")
 
 
 class _Unparsable(Exception):
@@ -83,6 +84,12 @@ def _version(key: int, text: str) -> tuple[ConfigEntry, ...]:
     if text not in _VERSIONS:
         raise _Unparsable(f"It is none of {', '.join(_VERSIONS)}.")
     return (ConfigEntry(key, 0, _VERSIONS[text]),)
+
+
+def _whole(key: int, text: str) -> tuple[ConfigEntry, ...]:
+    if text not in _WHOLE:
+        raise _Unparsable(f"It is none of {', '.join(_WHOLE)}.")
+    return (ConfigEntry(key, 0, _WHOLE.index(text)),)
 
 
 def parse_queue(text: str) -> list[tuple[int, int]]:
@@ -160,6 +167,14 @@ SETTINGS = (
     ),
     SettingKind(
         "attributes_status", 0x09, "S", "Status that ATTRIBUTES returns.", _status, _show_status
+    ),
+    SettingKind(
+        "whole",
+        0x10,
+        "|".join(_WHOLE),
+        "What is made of a call for all memory, (0, 2^64 - 1).",
+        _whole,
+        _WHOLE.__getitem__,
     ),
     SettingKind(
         "status",

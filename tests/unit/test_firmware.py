@@ -48,6 +48,7 @@ def unpack(blob: bytes) -> list[ConfigEntry]:
         ("latency_us=0xffffffff", [(0x05, 0, 0xFFFF_FFFF)]),
         ("rate=18446744073709551615", [(0x06, 0, (1 << 64) - 1)]),
         ("break_even=2M", [(0x07, 0, 2 << 20)]),
+        ("whole=clamp", [(0x10, 0, 2)]),
         ("duration_us=600000000", [(0x08, 0, 600_000_000)]),
         ("attributes_status=NOT_REQUIRED", [(0x09, 0, (1 << 64) - 2)]),
         ("attributes_status=7", [(0x09, 0, 7)]),
@@ -84,6 +85,7 @@ def test_every_setting_becomes_its_entries(text: str, entries: list[tuple[int, i
         "rate=18446744073709551616",
         "rate=-5",
         "break_even=1.5M",
+        "whole=2",
         "duration_us=600000001",
         "attributes_status=LATE",
         "attributes_status=2147483648",
@@ -149,9 +151,9 @@ def test_boot_blob_holds_conduit_and_settings(conduit: str, number: int) -> None
 def test_largest_boot_blob_fits() -> None:
     longest = "status=" + ",".join(["BUSY", "SUCCESS"] * (numbers.QUEUE_RUNS // 2))
     faults = "fault=" + ",".join(f"hold@cpu={cpu}" for cpu in range(SLOTS))
-    others = {kind.name for kind in SETTINGS} - {"smccc", "status", "fault"}
-    texts = [f"{name}=1" for name in others]
-    blob = boot_blob(parse_settings(["smccc=1.1", *texts, longest, faults]), "hvc", GuestMap())
+    others = {kind.name for kind in SETTINGS} - {"smccc", "status", "fault", "whole"}
+    texts = ["smccc=1.1", "whole=clamp", *(f"{name}=1" for name in others)]
+    blob = boot_blob(parse_settings([*texts, longest, faults]), "hvc", GuestMap())
     assert len(blob) <= numbers.CONFIG_SIZE
 
 
@@ -341,6 +343,7 @@ def test_state_is_json_with_every_setting_and_reading() -> None:
         "break_even": 1,
         "duration_us": 1,
         "attributes_status": "NOT_REQUIRED",
+        "whole": "accept",
     }
     assert set(state["readings"]) == set(READINGS)
     assert state["readings"]["counter_hz"] == HZ

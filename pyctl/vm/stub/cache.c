@@ -6,8 +6,9 @@
  * Where the specification leaves the answer open, this firmware's is: the queue
  * of forced statuses comes first; then, for dry runs too, reserved flag bits,
  * an empty or wrapping range and one beyond the physical address width are
- * INVALID_PARAMETER.  Global firmware looks at the flags only.  Some faults are none:
- * they have this firmware answer as others may.
+ * INVALID_PARAMETER.  Global firmware looks at the flags only.  A setting says what
+ * becomes of the range that stands for all memory.  Some faults are none: they have this
+ * firmware answer as others may.
  *
  * QEMU emulates no caches.  What an operation does shows in the window of the
  * modelled cache (model.c) alone; without one, nothing is touched.
@@ -16,6 +17,7 @@
 #include "call.h"
 #include "compiler.h"
 #include "cpu.h"
+#include "layout.h"
 #include "model.h"
 #include "queue.h"
 #include "record.h"
@@ -39,6 +41,12 @@ static uint64_t block_mask(const struct faults *faults, enum fault_kind kind)
 	return faults->parameter[kind] - 1;
 }
 
+/* All memory, as the NVDIMM drivers of Linux ask for it. */
+static bool is_whole(const struct call *call)
+{
+	return call->arg[1] == 0 && call->arg[2] == UINT64_MAX;
+}
+
 static int32_t check_arguments(const struct call *call)
 {
 	const struct faults *faults = &call->faults;
@@ -56,6 +64,8 @@ static int32_t check_arguments(const struct call *call)
 	if (call->arg[3] & ~FLAG_DRY_RUN)
 		return SMCCC_INVALID_PARAMETER;
 	if (call->settings.value[KEY_GLOBAL])
+		return SMCCC_SUCCESS;
+	if (is_whole(call) && call->settings.value[KEY_WHOLE] != WHOLE_REFUSE)
 		return SMCCC_SUCCESS;
 	if (length == 0 || last < base || last >> physical_address_bits())
 		return SMCCC_INVALID_PARAMETER;
@@ -166,6 +176,10 @@ static void operate(const struct call *call)
 	if (call->settings.value[KEY_GLOBAL]) {
 		operation.first = window.base;
 		operation.last = window.base + window.size - 1;
+	}
+	if (is_whole(call) && call->settings.value[KEY_WHOLE] == WHOLE_CLAMP) {
+		operation.first = RAM_BASE;
+		operation.last = RAM_BASE + call->settings.value[KEY_MEMORY_SIZE] - 1;
 	}
 	if (cover(&operation, faults, window.line_size))
 		model_operate(&operation);

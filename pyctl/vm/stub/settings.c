@@ -20,6 +20,11 @@ static bool is_memory(uint64_t value)
 	return value % MMU_PAGE == 0 && value < MMU_VIEWS;
 }
 
+static bool is_whole_kind(uint64_t value)
+{
+	return value < WHOLE_KINDS;
+}
+
 static const struct setting {
 	bool (*allows)(uint64_t value);	/* NULL: there is no such key */
 	bool boot_only;
@@ -39,6 +44,7 @@ static const struct setting {
 	[KEY_TARGET_BASE] = { is_memory, true, 0 },
 	[KEY_TARGET_SIZE] = { is_memory, true, 0 },
 	[KEY_CONDUIT] = { is_flag, true, CONDUIT_HVC },
+	[KEY_WHOLE] = { is_whole_kind, false, WHOLE_REFUSE },
 };
 
 struct lock state_lock;

@@ -15,6 +15,12 @@
 #define CONDUIT_HVC		0U
 #define CONDUIT_SMC		1U
 
+/* Of (0, 2^64 - 1), with which the NVDIMM drivers ask for all memory. */
+#define WHOLE_REFUSE		0U
+#define WHOLE_ACCEPT		1U
+#define WHOLE_CLAMP		2U	/* to the guest's memory */
+#define WHOLE_KINDS		3U
+
 #define KEY_SMCCC_VERSION	0x01U	/* 0 = none */
 #define KEY_CLEAN_INV		0x02U	/* the function is offered */
 #define KEY_ATTRIBUTES		0x03U	/* the function is offered */
@@ -32,7 +38,8 @@
 #define KEY_TARGET_BASE		0x0dU	/* memory that tests may aim at, inside */
 #define KEY_TARGET_SIZE		0x0eU	/* the guest's or beyond; none if 0 */
 #define KEY_CONDUIT		0x0fU	/* boot only; the one the device tree names */
-#define SETTING_KEYS		0x10U	/* the keys above are below this */
+#define KEY_WHOLE		0x10U	/* what is made of a call for all memory */
+#define SETTING_KEYS		0x11U	/* the keys above are below this */
 
 /* Values by key, so that a copy of it is one call's view of the firmware. */
 struct settings {
