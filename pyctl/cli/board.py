@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pyctl.cli.params import Session
+from pyctl.cli.params import SIZE, Session
+from pyctl.errors import UsageError
 
 if TYPE_CHECKING:
     from pyctl.vm.factory import BoardFactory
@@ -80,6 +81,16 @@ HARDWARE_OPTIONS = (
 )
 
 
+DEVICE_OPTIONS = (
+    click.option("--nvdimm", type=SIZE, default=0, help="Add an NVDIMM of this size."),
+    click.option(
+        "--cxl",
+        type=SIZE,
+        default=0,
+        help="Add a CXL memory device of this size (--boot uefi; takes a QEMU of Debian's "
+        "backports where --qemu names none).",
+    ),
+)
 STATE_OPTIONS = (
     click.option("--bare", is_flag=True, help="Do not load the modules."),
     click.option("--cold", is_flag=True, help="Boot from reset instead of from a snapshot."),
@@ -117,7 +128,7 @@ def hardware_options(boot: str, memory: int) -> Callable[[F], F]:
 
 def board_options(command: F) -> F:
     """Add the options that describe a board with the project inside."""
-    for option in reversed(STATE_OPTIONS):
+    for option in reversed(DEVICE_OPTIONS + STATE_OPTIONS):
         command = option(command)
     return hardware_options("dt", 512)(command)
 
@@ -139,8 +150,17 @@ def spec_of(options: dict[str, Any]) -> Spec:
         qemu=options["qemu"],
         firmware=tuple(parse_settings(options["firmware"])),
         append=options["append"],
+        nvdimm_mib=mib_of("--nvdimm", options.get("nvdimm", 0)),
+        cxl_mib=mib_of("--cxl", options.get("cxl", 0)),
         load=not options.get("bare", False),
     )
+
+
+def mib_of(option: str, size: int) -> int:
+    """A size in MiB. Raises UsageError where it has parts of one."""
+    if size % (1 << 20):
+        raise UsageError(f"{option} {size} is no whole number of MiB.", "Give it as 64M or so.")
+    return size >> 20
 
 
 def factory_of(session: Session) -> BoardFactory:

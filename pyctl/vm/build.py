@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyctl.cache import Cache, Entry, Tree, digest
@@ -39,7 +40,7 @@ AGENT_FILES = (
 _INIT = """\
 #!/bin/sh
 mount -a
-for driver in /opt/drivers/*.ko; do
+for driver in /opt/drivers/*.ko*; do
 	[ -e "$driver" ] && insmod "$driver"
 done
 {
@@ -148,11 +149,14 @@ class Builder:
                 shutil.copy(module, work)
         return {"release": kernel.release}
 
-    def agent(self, kernel: Kernel) -> Entry:
-        """The entry that holds ``agent.cpio``: /init, the agent, and the drivers that it needs."""
+    def agent(self, kernel: Kernel, more: Sequence[str] = ()) -> Entry:
+        """The entry that holds ``agent.cpio``: /init, the agent, and the drivers that it needs.
+
+        ``more`` are drivers of the board's hardware.
+        """
         tree = Tree.read(TOP, AGENT_FILES)
-        drivers = self._drivers(kernel)
-        own = [kernel.key, _DRIVERS] if drivers else []
+        drivers = self._drivers(kernel, more)
+        own = [kernel.key, [str(path.name) for path in drivers]] if drivers else []
         key = digest(_INIT, FSTAB, _PYCTL, tree.key(), self.roots.toolchain_key(), own)
 
         def make(work: Path) -> None:
@@ -166,18 +170,35 @@ class Builder:
                 (top / name).chmod(0o755)
             (top / "opt/drivers").mkdir()
             for number, driver in enumerate(drivers):
-                shutil.copy(driver, top / f"opt/drivers/{number}-{driver.name}")
+                shutil.copy(driver, top / f"opt/drivers/{number:02}-{driver.name}")
             make_cpio(top, work / "agent.cpio")
             shutil.rmtree(top)
 
         return self.cache.get("agent", key, "the guest's agent", make)
 
-    def _drivers(self, kernel: Kernel) -> list[Path]:
-        """Modules of the kernel's own without which nobody reaches the agent, in order."""
-        if kernel.config is None or "CONFIG_VIRTIO_CONSOLE=m" not in kernel.config.read_text():
+    def _drivers(self, kernel: Kernel, more: Sequence[str]) -> list[Path]:
+        """Modules of the kernel's own, in order: those by which the agent is reached, and ``more``.
+
+        Raises NotReady where the kernel has no such module.
+        """
+        config = kernel.config.read_text() if kernel.config else ""
+        names = [*(_DRIVERS if "CONFIG_VIRTIO_CONSOLE=m" in config else ()), *more]
+        if not names:
             return []
+        if kernel.config is None:
+            raise NotReady(
+                f"The board's hardware needs {', '.join(names)}, and only Debian's kernels bring "
+                "modules of their own.",
+                "Leave --kernel PATH out.",
+            )
         modules = self.roots.kernel_modules(kernel).path / "modules/kernel/drivers"
-        return [modules / f"{name}.ko" for name in _DRIVERS]
+        found = [(name, [*modules.glob(f"{name}.ko*")]) for name in names]
+        if missing := [name for name, paths in found if not paths]:
+            raise NotReady(
+                f"The kernel {kernel.release} lacks {', '.join(missing)}, which the board needs.",
+                "Take another kernel with --kernel.",
+            )
+        return [paths[0] for _name, paths in found]
 
     def project(self, kernel: Kernel) -> Entry:
         """The entry that holds ``project.cpio``: the project as the guest sees it."""

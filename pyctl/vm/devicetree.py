@@ -33,6 +33,8 @@ class Layout:
     initrd_size: int
     conduit: str
     bootargs: str
+    # Memory that keeps its contents without power, if there is any.
+    persistent: range | None = None
 
 
 def patch(blob: bytes, layout: Layout) -> bytes:
@@ -56,6 +58,8 @@ def patch(blob: bytes, layout: Layout) -> bytes:
         banks += [layout.target_addr, TARGET_SIZE]
     _set_memory(tree, *banks)
 
+    if layout.persistent:
+        tree.root.append(_persistent(layout.persistent))
     psci = tree.get_node("/psci")
     psci.set_property("method", layout.conduit)
 
@@ -88,6 +92,14 @@ def _cells(name: str, *values: int) -> fdt.PropWords:
     return fdt.PropWords(
         name, *(word for value in values for word in (value >> 32, value & 0xFFFF_FFFF))
     )
+
+
+def _persistent(memory: range) -> fdt.Node:
+    """A node as Linux Documentation/devicetree/bindings/pmem/pmem-region.txt describes it."""
+    node = fdt.Node(f"pmem@{memory.start:x}")
+    node.append(fdt.PropStrings("compatible", "pmem-region"))
+    node.append(_cells("reg", memory.start, len(memory)))
+    return node
 
 
 def _region(name: str, base: int, size: int, compatible: str | None = None) -> fdt.Node:

@@ -23,7 +23,7 @@ from pyctl.vm.recipes import DeviceTreeBoot, UefiBoot
 from pyctl.vm.roots import Roots
 from pyctl.vm.session import Board
 from pyctl.vm.snapshot import Snapshot, shared_memory
-from pyctl.vm.spec import Spec
+from pyctl.vm.spec import QEMU, Spec
 
 # Both modules; the test module is useful without a provider, where none can register.
 _LOAD = (("pyctl", "load", "--raw"), ("pyctl", "load", "--raw", "--provider", "none"))
@@ -57,19 +57,27 @@ class BoardFactory:
     def plan(self, spec: Spec) -> BoardPlan:
         """Everything that the board takes, made if need be."""
         with self.timed("find files"):
-            qemu, accel = Qemu.find(spec.qemu), resolve_accel(spec.accel)
+            qemu, accel = self._qemu(spec), resolve_accel(spec.accel)
             kernel = self.roots.kernel(spec.kernel, spec.kdir)
+            recipe = self._recipe(spec)
             return BoardPlan(
                 spec=spec,
-                recipe=self._recipe(spec),
+                recipe=recipe,
                 qemu=qemu,
                 accel=accel,
                 kernel=kernel,
                 stub=self.builder.stub(),
                 guest=self.roots.guest(),
-                agent=self.builder.agent(kernel),
+                agent=self.builder.agent(kernel, recipe.drivers),
                 project=self.builder.project(kernel),
             )
+
+    def _qemu(self, spec: Spec) -> Qemu:
+        """The QEMU that was asked for, or a newer one where it must be and was not named."""
+        # CXL on this machine came with QEMU 10.1.
+        if spec.cxl_mib and spec.qemu == QEMU:
+            return Qemu(self.roots.qemu().path / QEMU)
+        return Qemu.find(spec.qemu)
 
     def _recipe(self, spec: Spec) -> Recipe:
         if spec.boot == "uefi":
@@ -97,8 +105,10 @@ class BoardFactory:
         is set or snapshots do not work here.
         """
         plan = self.plan(spec)
-        if plan.accel != "tcg" and not cold:
-            self.cache.say(f"Snapshots are not used with {plan.accel}; booting cold.")
+        # QEMU's snapshots leave out what a kernel has written into CXL devices.
+        without = "CXL" if spec.cxl_mib else plan.accel if plan.accel != "tcg" else None
+        if without and not cold:
+            self.cache.say(f"Snapshots are not used with {without}; booting cold.")
             cold = True
         return self._boot_ready(plan) if cold else self._continue_ready(plan)
 

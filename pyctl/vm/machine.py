@@ -160,7 +160,7 @@ class QemuProcess:
 
 def _agent_port(fd: int) -> list[str]:
     return [
-        *("-device", "virtio-serial-pci"),
+        *("-device", "virtio-serial-pci,bus=pcie.0"),
         *("-chardev", f"socket,id=agent,fd={fd}"),
         *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
     ]

@@ -56,6 +56,10 @@ class Recipe(Protocol):
     def machine(self) -> list[str]:
         """QEMU's arguments that belong to the machine, also where it continues a snapshot."""
 
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The kernel's own modules that its hardware takes, below drivers/, in order."""
+
     def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:
         """Write what the boot needs besides ``parts``; give QEMU's arguments for it.
 

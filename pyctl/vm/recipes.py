@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +26,14 @@ from pyctl.vm.layout import (
 )
 from pyctl.vm.plan import BoardPlan, Parts, loaders
 from pyctl.vm.roots import UEFI_IMAGE
-from pyctl.vm.spec import MIN_MEMORY_MIB, Spec
+from pyctl.vm.spec import CXL_WINDOW_MIB, MIN_MEMORY_MIB, Spec
+
+_NVDIMM = "nvdimm/libnvdimm"
+# In the order in which they need each other.
+_CXL = (
+    *(_NVDIMM, "cxl/cxl_pmem", "dax/hmem/dax_hmem", "cxl/cxl_mem"),
+    *("cxl/cxl_acpi", "cxl/cxl_pci", "dax/dax_cxl"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,11 @@ class DeviceTreeBoot:
     spec: Spec
     machine: ClassVar[list[str]] = []
     leaves_copies: ClassVar[bool] = False
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """For an NVDIMM that the device tree describes."""
+        return (_NVDIMM, "nvdimm/of_pmem") if self.spec.nvdimm_mib else ()
 
     @property
     def target_addr(self) -> int:
@@ -55,7 +68,15 @@ class DeviceTreeBoot:
         """The size of the machine's RAM."""
         if self.spec.high_target:
             return (HIGH_TARGET_ADDR + TARGET_SIZE - RAM_BASE) // MIB
-        return self.spec.memory_mib
+        return self.spec.memory_mib + self.spec.nvdimm_mib
+
+    @property
+    def persistent(self) -> range | None:
+        """The NVDIMM's range, behind the memory that the kernel is told of."""
+        if not self.spec.nvdimm_mib:
+            return None
+        start = RAM_BASE + self.spec.memory_mib * MIB
+        return range(start, start + self.spec.nvdimm_mib * MIB)
 
     @property
     def key(self) -> str:
@@ -92,6 +113,7 @@ class DeviceTreeBoot:
             initrd_size=addr - INITRD_ADDR,
             conduit=self.spec.calls_by,
             bootargs=plan.bootargs(),
+            persistent=self.persistent,
         )
         tree = run_dir / "board.dtb"
         made = plan.qemu.device_tree(plan.machine_arguments(), run_dir)
@@ -120,7 +142,31 @@ class UefiBoot:
     @property
     def machine(self) -> list[str]:
         """Firmware in the flash: with it QEMU makes devices that ACPI needs."""
-        return ["-bios", str(self.flash.path / UEFI_IMAGE)]
+        return ["-bios", str(self.flash.path / UEFI_IMAGE), *self._nvdimm(), *self._cxl()]
+
+    def _nvdimm(self) -> Iterator[str]:
+        """A slot for memory with an NVDIMM in it."""
+        if size_mib := self.spec.nvdimm_mib:
+            yield from ("-machine", "nvdimm=on")
+            yield from ("-m", f"slots=1,maxmem={self.ram_mib + size_mib}M")
+            yield from ("-object", f"memory-backend-ram,id=nvdimm,size={size_mib}M")
+            yield from ("-device", "nvdimm,memdev=nvdimm")
+
+    def _cxl(self) -> Iterator[str]:
+        """A window for CXL memory, a host bridge with a root port, and a device of type 3 there."""
+        if size_mib := self.spec.cxl_mib:
+            window = f"cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size={CXL_WINDOW_MIB}M"
+            yield from ("-machine", f"cxl=on,{window}")
+            yield from ("-object", f"memory-backend-ram,id=cxl-memory,size={size_mib}M")
+            yield from ("-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl")
+            yield from ("-device", "cxl-rp,port=0,bus=cxl,id=cxl-port,chassis=0,slot=2,romfile=")
+            yield from ("-device", "cxl-type3,bus=cxl-port,volatile-memdev=cxl-memory,id=cxl-0")
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """For an NVDIMM and CXL that ACPI describes."""
+        nvdimm = (_NVDIMM, "acpi/nfit/nfit") if self.spec.nvdimm_mib else ()
+        return tuple(dict.fromkeys((*nvdimm, *(_CXL if self.spec.cxl_mib else ()))))
 
     @property
     def ram_mib(self) -> int:

@@ -29,6 +29,7 @@ from pyctl.vm.debian import (
 )
 from pyctl.vm.kernel import Kernel, fetch_kernel, fetch_modules, local_kernel, parse_kernel_spec
 from pyctl.vm.process import need_tool, run
+from pyctl.vm.spec import QEMU
 
 GUEST_PACKAGES = (
     "python3",
@@ -63,6 +64,19 @@ TOOLCHAIN_PACKAGES = (
     "python3-pyudev",
     "python3-pytest",
 )
+# Of the backports, in which the first one needs the others, and apt will not see that.
+QEMU_PACKAGES = tuple(f"qemu-system-{part}/{SUITE}-backports" for part in ("arm", "common", "data"))
+# Through the loader and with the libraries that it was built with.
+_QEMU_SCRIPT = """\
+#!/bin/sh
+here=$(dirname "$0")
+loader=$here/{loader}
+libraries=$(dirname "$loader")
+QEMU_MODULE_DIR=$libraries/qemu
+export QEMU_MODULE_DIR
+exec "$loader" --library-path "$libraries" "$here/root/usr/bin/{qemu}" \\
+	-L "$here/root/usr/share/qemu" "$@"
+"""
 # What the three take together while they are made.
 _NEEDED_BYTES = 1 << 30
 # It would only be copied into guest memory at every boot.
@@ -224,6 +238,34 @@ class Roots:
         shutil.rmtree(work / "root")
         shutil.rmtree(work / "debs")
         return {"packages": {f"{name}:{arch}": version}}
+
+    # -- a newer QEMU ----------------------------------------------------------
+
+    def qemu(self) -> Entry:
+        """The entry that holds ``QEMU``, of Debian's backports, to be run whatever the host is."""
+        return self.cache.get(
+            "qemu",
+            digest(SUITE, QEMU_PACKAGES, _QEMU_SCRIPT, host_arch()),
+            "a newer QEMU (Debian packages)",
+            self._make_qemu,
+        )
+
+    def _make_qemu(self, work: Path) -> dict[str, Any]:
+        top = work / "root"
+        versions = self.apt.bootstrap(top, [self.apt.host_arch], QEMU_PACKAGES)
+        for litter in (*_DOCUMENTS, "usr/lib/modules", "usr/share/qemu/edk2*"):
+            for path in top.glob(litter):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        merge_usr(top)
+        loader = next(
+            path
+            for pattern in ("lib64/ld-linux-*", "lib/ld-linux-*")
+            for path in (top / "usr").glob(pattern)
+        ).resolve()
+        script = work / QEMU
+        script.write_text(_QEMU_SCRIPT.format(loader=loader.relative_to(work), qemu=QEMU))
+        script.chmod(0o755)
+        return {"packages": versions}
 
     # -- toolchain ---------------------------------------------------------
 

@@ -13,6 +13,11 @@ QEMU = "qemu-system-aarch64"
 DEFAULT_CPU = "neoverse-n1"
 MIN_MEMORY_MIB = 320
 MAX_CPUS = 64
+# The kernel lays namespaces out in such steps (memremap_compat_align() on arm64).
+NVDIMM_UNIT_MIB = 16
+# CXL_CAPACITY_MULTIPLIER of the specification, and the window for all devices.
+CXL_UNIT_MIB = 256
+CXL_WINDOW_MIB = 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class Spec:
     append: str = ""
     # Whether the range that tests may aim at lies above 4 GiB instead of at the end of RAM.
     high_target: bool = False
+    # An NVDIMM of this size, 0 for none.
+    nvdimm_mib: int = 0
+    # A CXL memory device of this size behind a host bridge, 0 for none.
+    cxl_mib: int = 0
     # Whether a ready board has the modules loaded.
     load: bool = True
     # Whether it has the target tests collected.
@@ -56,6 +65,25 @@ class Spec:
             )
         if self.boot == "uefi" and self.high_target:
             raise UsageError("A board with UEFI has no range that tests may aim at, high or low.")
+        if self.high_target and self.nvdimm_mib:
+            raise UsageError(
+                "A board has an NVDIMM or a high range that tests may aim at, not both."
+            )
+        if self.nvdimm_mib < 0 or self.nvdimm_mib % NVDIMM_UNIT_MIB:
+            raise UsageError(
+                f"--nvdimm {self.nvdimm_mib}M is no size of an NVDIMM.",
+                f"Give a multiple of {NVDIMM_UNIT_MIB}M.",
+            )
+        if self.cxl_mib and self.boot != "uefi":
+            raise UsageError(
+                "A board with a device tree has no CXL: the kernel finds it in ACPI's tables.",
+                "Add --boot uefi.",
+            )
+        if self.cxl_mib < 0 or self.cxl_mib % CXL_UNIT_MIB or self.cxl_mib > CXL_WINDOW_MIB:
+            raise UsageError(
+                f"--cxl {self.cxl_mib}M is no size of a CXL memory device.",
+                f"Give a multiple of {CXL_UNIT_MIB}M, up to {CXL_WINDOW_MIB}M.",
+            )
         if not 1 <= self.cpus <= MAX_CPUS:
             raise UsageError(
                 f"--cpus {self.cpus} is no number of CPUs of a board.",

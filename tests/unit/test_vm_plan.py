@@ -40,7 +40,11 @@ OTHERS: dict[str, Any] = {
     "firmware": tuple(parse_settings(["rate=1"])),
     "append": "quiet",
     "high_target": True,
+    "nvdimm_mib": 64,
+    "cxl_mib": 256,
 }
+# What a choice goes with.
+WITH: dict[str, dict[str, Any]] = {"cxl_mib": {"boot": "uefi"}}
 # The kernel and the QEMU that were found are in the key by what they are.
 FOUND = {"kernel", "kdir", "accel", "qemu"}
 ONLY_READY: dict[str, Any] = {"load": False, "tests": True}
@@ -52,9 +56,10 @@ def test_no_choice_is_left_out_of_this_test():
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_board_that_differs_has_a_snapshot_of_its_own(name):
-    other = plan_of(replace(Spec(), **{name: OTHERS[name]}))
-    assert other.base_key != plan_of().base_key
-    assert other.ready_key != plan_of().ready_key
+    usual = replace(Spec(), **WITH.get(name, {}))
+    other = plan_of(replace(usual, **{name: OTHERS[name]}))
+    assert other.base_key != plan_of(usual).base_key
+    assert other.ready_key != plan_of(usual).ready_key
 
 
 @pytest.mark.parametrize("name", ONLY_READY)
