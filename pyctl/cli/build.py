@@ -47,6 +47,12 @@ def build(
     from pyctl.target.build import build as build_modules
     from pyctl.target.build import kernel_release
 
+    if kdir is None and session.system.machine != "aarch64":
+        raise NotReady(
+            f"The modules are for arm64 machines; this one is {session.system.machine}.",
+            "Use a virtual board (`pyctl vm run`), or build for a board as `pyctl build --help` "
+            "shows.",
+        )
     headers = kdir or session.system.headers
     session.answer["kernel"] = kernel_release(headers)
     if kdir is None and session.answer["kernel"] != session.system.release:

@@ -182,6 +182,15 @@ def test_headers_of_another_kernel_are_3(machine: Machine, pyctl) -> None:
     assert "--kdir" in ended.err
 
 
+def test_a_laptop_is_told_that_the_modules_are_for_arm64(machine: Machine, pyctl) -> None:
+    """And not to install the headers of its own kernel."""
+    machine.become(machine="x86_64")
+    ended = pyctl("build", "--json")
+    assert ended.status == 3
+    assert "for arm64 machines; this one is x86_64" in ended.json["error"]
+    assert "pyctl vm run" in ended.err
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
