@@ -102,7 +102,7 @@ class PlaceTarget(SshTarget):
 
     def let_go(self):
         """Have the guard release what is still ours, if anything is."""
-        self.guard.stdin.close()
+        os.close(self.guard)
         self.guard, self.is_found = None, False
 
     # -- the place ---------------------------------------------------------------
@@ -133,14 +133,7 @@ class PlaceTarget(SshTarget):
     def acquire(self):
         """Take the place, once nobody else has it; raises NotReady that says who has."""
         deadline = time.monotonic() + self.wait_s
-        self.guard = subprocess.Popen(
-            ["sh", "-c", GUARD, "guard", *self.client_words(), "release-from", self.owner],
-            env=self.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.guard = self.start_guard()
         while (done := self.client("acquire")).returncode:
             why = last_line(done.stderr)
             if TAKEN in done.stderr and time.monotonic() < deadline:
@@ -152,6 +145,16 @@ class PlaceTarget(SshTarget):
                 f"{self} cannot be had: {why}.",
                 "`labgrid-client who` says who has what; LG_COORDINATOR names the coordinator.",
             )
+
+    def start_guard(self):
+        """Start what releases the place once the descriptor that this gives is closed."""
+        there, here = os.pipe()
+        release = ["sh", "-c", GUARD, "guard", *self.client_words(), "release-from", self.owner]
+        quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+        actions = [(os.POSIX_SPAWN_DUP2, there, 0), quiet, (os.POSIX_SPAWN_DUP2, 1, 2)]
+        os.posix_spawnp("sh", release, self.env, file_actions=actions, setsid=True)
+        os.close(there)
+        return here
 
     def owner_now(self):
         """Who has the place, as labgrid names people; empty if nobody has."""
