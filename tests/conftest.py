@@ -207,13 +207,14 @@ def usual_board(config):
 
 def the_target(config):
     """The one target of this run, made when the first test needs it."""
+    where = config.stash[REMOTE]
+    if where is None:
+        return steps.LocalTarget()
+    # What a board does not have: it is the target itself.
     from tests.harness.place import PlaceTarget
     from tests.harness.ssh import Destination, SshTarget
     from tests.harness.virtual import VmTarget, modules_for
 
-    where = config.stash[REMOTE]
-    if where is None:
-        return steps.LocalTarget()
     if BOARD not in config.stash:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
 
