@@ -74,13 +74,12 @@ def _misalignment(prober: Prober) -> Outcome:
     OBSERVED,
     CLEAN_INV_SECTION,
     "A range beyond the physical address width.",
-    risky="dry runs of, and the operation on, ranges beyond the physical address width, "
-    "all memory (base 0, length 2^64-1) among them",
+    risky="dry runs of, and the operation on, ranges beyond the physical address width",
 )
 def _beyond_width(prober: Prober) -> Outcome:
     _need_risk(prober)
     beyond = 1 << prober.access.pa_bits
-    ranges = ((beyond, 4096), (beyond - 4096, 8192), (0, ALL))
+    ranges = ((beyond, 4096), (beyond - 4096, 8192))
     return _asked(prober, [(*one, flags) for flags in (DRY_RUN, 0) for one in ranges])
 
 
@@ -228,3 +227,21 @@ def _busy(prober: Prober) -> Outcome:
         busy=busy,
         busy_alone=alone.busy if alone else None,
     )
+
+
+@rule(
+    "OPEN-14",
+    OBSERVED,
+    CLEAN_INV_SECTION,
+    "All memory: base 0, length 2^64-1.",
+    risky="a dry run of, and the operation on, all memory (base 0, length 2^64-1)",
+)
+def _all_memory(prober: Prober) -> Outcome:
+    """Linux's NVDIMM drivers ask for it (nd_region_remove() in drivers/nvdimm/region.c)."""
+    if not (prober.risky or (prober.access.is_virtual and prober.access.target)):
+        raise NotRun("Only with --risky, or on the virtual board.")
+    asked = _asked(prober, [(0, ALL, DRY_RUN), (0, ALL, 0)], impossible=False)
+    if asked.calls[-1].status == 0:
+        return asked
+    text = "Linux's NVDIMM drivers ask so, and where it is refused they invalidate nothing."
+    return observed(f"{asked.summary} {text}", asked.calls)

@@ -288,6 +288,16 @@ def test_a_risky_run_records_the_registers_and_warns_of_what_is_recommended(comm
     assert {call["out"]["x0"] for call in wide} == {hex(-3 & (1 << 64) - 1)}
 
 
+@pytest.mark.parametrize(
+    ("whole", "status"), [("refuse", -3 & (1 << 64) - 1), ("accept", 0), ("clamp", 0)]
+)
+def test_what_firmware_makes_of_all_memory_is_observed(check, whole, status):
+    outcome = check(("global=0", f"whole={whole}"))["OPEN-14"]
+    assert outcome.result == OBSERVED
+    assert [call.x[0] for call in outcome.calls] == [status] * 2
+    assert ("NVDIMM" in outcome.summary) == (whole == "refuse")
+
+
 def test_a_ledger_shows_what_another_firmware_broke(command, pyctl, tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     assert command((), "", "--ledger", old).status == 0

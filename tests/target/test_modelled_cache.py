@@ -96,6 +96,17 @@ def test_whole_line_is_covered_and_its_neighbours_are_not(window):
     assert window.cpu(0, 320) == OLD * 64 + CPU * 64 + DEVICE * 64 + CPU * 64 + OLD * 64
 
 
+@pytest.mark.parametrize(("whole", "is_done"), [("refuse", 0), ("accept", 1), ("clamp", 1)])
+def test_all_memory_is_refused_or_cleaned_and_invalidated(window, stub, whole, is_done):
+    stub.set(parse_setting(f"whole={whole}"))
+    window.cpu_write(64, CPU)
+    window.device_write(SIZE - LINE, DEVICE)
+    status = window.debugfs.raw_call(CLEAN_INV, (0, (1 << 64) - 1, 0))[0]
+    assert (status == 0) == bool(is_done)
+    assert window.device(64, 1) == (CPU if is_done else OLD)
+    assert window.cpu(SIZE - LINE, 1) == (DEVICE if is_done else OLD)
+
+
 def test_dirty_line_is_written_whole(window):
     """A device that stores to a dirty line loses, as it may on real hardware."""
     window.device_write(64, DEVICE * 32)

@@ -17,6 +17,7 @@ import pytest
 
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
+from pyctl.firmware.settings import parse_setting
 from tests.target.runner import Running
 from tests.target.statuses import Status
 
@@ -145,6 +146,19 @@ def test_an_address_above_4_gib_is_not_cut(provider, stub):
     provider.call(base, size)
     [call] = stub.log()
     assert (call.base, call.length) == (base, size)
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected"), [("refuse", errno.EINVAL), ("accept", 0), ("clamp", 0)]
+)
+def test_a_request_for_all_memory_reaches_firmware_as_it_is(provider, stub, whole, expected):
+    """As the NVDIMM drivers make it; what becomes of it is firmware's affair."""
+    stub.set(parse_setting(f"whole={whole}"))
+    stub.set(parse_setting("global=0"))
+    record = provider.call(0, 2**64 - 1)
+    assert record.errno == expected
+    [seen] = stub.log()
+    assert (seen.base, seen.length, seen.flags) == (0, 2**64 - 1, 0)
 
 
 def test_size_0_is_einval_and_firmware_is_not_called(provider, stub, target_range):

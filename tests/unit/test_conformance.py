@@ -616,7 +616,7 @@ def is_safe(request: RawRequest) -> bool:
 
 @pytest.mark.parametrize("risky", [False, True])
 def test_only_at_a_risk_firmware_gets_arguments_that_may_be_bad(risky: bool) -> None:
-    firmware = FakeFirmware()
+    firmware = FakeFirmware(is_virtual=False)
     found = findings(firmware, risky)
     asked = [request for request in firmware.made if request.fid == OPERATION]
     assert all(is_safe(request) for request in asked) != risky
@@ -625,6 +625,32 @@ def test_only_at_a_risk_firmware_gets_arguments_that_may_be_bad(risky: bool) -> 
         # The others store to memory and ask as always.
         if rule.risky and rule.severity == OBSERVED:
             assert any(not is_safe(one) for one in calls) == risky, rule.id
+
+
+@pytest.mark.parametrize(
+    ("is_virtual", "risky", "is_asked"),
+    [(True, False, True), (False, True, True), (False, False, False)],
+)
+def test_all_memory_is_asked_for_where_nothing_can_be_hurt_or_at_a_risk(
+    is_virtual: bool, risky: bool, is_asked: bool
+) -> None:
+    firmware = FakeFirmware(is_virtual=is_virtual)
+    outcome = findings(firmware, risky)["OPEN-14"].outcome
+    whole = [one.x[2] for one in firmware.made if one.x[:2] == (0, (1 << 64) - 1)]
+    assert whole == ([1, 0] if is_asked else [])
+    assert outcome.result == (OBSERVED if is_asked else NOT_RUN)
+    assert ("NVDIMM" in outcome.summary) == is_asked
+
+
+def test_firmware_that_takes_all_memory_leaves_nothing_to_say_of_nvdimm() -> None:
+    def accept(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        if request.x[:2] == (0, (1 << 64) - 1):
+            x[0] = 0
+
+    outcome = findings(FakeFirmware(tamper=accept))["OPEN-14"].outcome
+    assert outcome.result == OBSERVED
+    assert "NVDIMM" not in outcome.summary
+    assert not outcome.is_odd
 
 
 def test_no_function_of_another_service_is_called_but_psci_features() -> None:
