@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Theory of operation of the test suite.
 
-``tests/unit`` needs nothing, ``tests/vm`` boots virtual boards, and the tests
-in ``tests/target`` run *on the target*. On an arm64 machine as root they run
+``tests/unit`` needs nothing, ``tests/lab`` no board, ``tests/vm`` boots virtual boards, and
+the tests in ``tests/target`` run *on the target*. On an arm64 machine as root they run
 here; elsewhere this file collects them, sends each to a target (``harness.virtual``
 or ``harness.ssh``) that runs it with pytest over there (``harness.relay``), and reports
 the result as if it had run here. So each test has its own line, duration and result.

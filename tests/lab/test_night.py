@@ -48,9 +48,9 @@ journal.end()
 """
 RUN = """
 import sys
-from tests.unit import test_lab_night
+from tests.lab import test_night
 from pyctl.cli.main import main
-test_lab_night.plant(test_lab_night.Setter())
+test_night.plant(test_night.Setter())
 sys.exit(main())
 """
 PATIENCE_S = 60
