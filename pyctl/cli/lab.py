@@ -15,6 +15,7 @@ from pyctl.cli.nights import (
     compare,
     history,
     prune,
+    replay,
     report,
     store_option,
     tell_verdict,
@@ -30,7 +31,7 @@ def lab() -> None:
     """Run a fleet of boards every night, say what is new, and pass results on."""
 
 
-for _command in (report, history, compare, prune):
+for _command in (report, history, compare, replay, prune):
     lab.add_command(_command)
 
 

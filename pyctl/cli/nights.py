@@ -234,3 +234,44 @@ def report(session: Session, night: str, html: Path | None, store_path: Path) ->
     answer_verdict(session, made.verdict)
     session.say(made.verdict.sentence if html else text_report(made).rstrip())
     return made.verdict.exit_status
+
+
+@click.command(short_help="Make a file that replays a board's failures on a virtual one.")
+@click.argument("board")
+@click.argument("night", default="last")
+@click.option("--output", type=FILE, required=True, metavar="FILE", help="Write the replay here.")
+@store_option
+@json_option({"board": None, "firmware": [], "command": [], "cannot": []})
+@pass_session
+def replay(session: Session, board: str, night: str, output: Path, store_path: Path) -> None:
+    """Make a file with which `pyctl vm run --replay` shows the failures of BOARD in NIGHT.
+
+    Its firmware answers discovery as the board's did, and breaks the same rules where it
+    can; what cannot be seen there is said, with the reason.
+
+    \b
+    Example:
+      pyctl lab replay grace-7 --output grace-7.replay
+      pyctl vm run --replay grace-7.replay
+    """
+    from pyctl.errors import UsageError
+    from pyctl.lab.replay import replay_of
+    from pyctl.lab.writers import replace_file
+
+    with _existing(store_path) as store:
+        runs = {run.board.name: run for run in store.runs(store.night(night).id)}
+        if board not in runs:
+            raise UsageError(
+                f"There are no results of a board {board!r} in that night.",
+                f"There are {', '.join(runs) or 'none'}.",
+            )
+        made = replay_of(runs[board].board, store.results(runs[board].id).values())
+    replace_file(output, made.as_text())
+    cannot = [{"path": path, "why": why} for path, why in made.cannot]
+    session.answer.update(
+        board=made.board, firmware=made.firmware, command=made.command, cannot=cannot
+    )
+    session.succeed()
+    session.say(f"firmware: {' '.join(made.firmware) or 'as usual'}")
+    for path, why in made.cannot:
+        session.say(f"{path} cannot be seen there: {why}")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +40,12 @@ for _command in (serve, list_boards, stop):
 @board_options
 @click.option("--timeout", type=float, metavar="SECONDS", help="Give the board up after this time.")
 @click.option("--dry-run", is_flag=True, help="Print the exact QEMU command and end.")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Behave as the board in a file of `pyctl lab replay`, and run what it says.",
+)
 @click.option("--timing", is_flag=True, help="Tell at the end what took how long.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
@@ -47,6 +54,7 @@ def run(
     timeout: float | None,
     dry_run: bool,
     timing: bool,
+    replay: Path | None,
     command: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -65,6 +73,15 @@ def run(
         from pyctl.target.invalidate import check_timeout
 
         check_timeout(timeout)
+    if replay:
+        from pyctl.lab.replay import read_replay
+
+        found = read_replay(replay)
+        options["firmware"] = (*found.firmware, *options["firmware"])
+        options["conduit"] = options["conduit"] or found.conduit
+        command = command or found.command
+        for path, why in found.cannot:
+            session.note(f"pyctl vm: {path} cannot be seen here: {why}")
     spec = spec_of(options)
     factory = factory_of(session)
     if dry_run:

@@ -109,18 +109,18 @@ def judge(store: Store, night: int) -> Verdict:
     runs = store.runs(night)
     for run in runs:
         earlier = store.earlier(run, LOOK_BACK)
-        judged = {
-            path: result
-            for path, result in store.results(run.id).items()
-            if result.outcome in JUDGED
-        }
+        judged = {path: one for path, one in store.outcomes(run.id).items() if one in JUDGED}
         before = _known(store, earlier, judged.keys())
-        for path, result in judged.items():
-            old = before.get(path)
-            if (old, result.outcome) in kinds:
-                is_flaky = _is_flaky(store, run, earlier, path)
-                change = ItemChange(run.board.name, path, old, result.outcome, result, is_flaky)
-                kinds[old, result.outcome].append(change)
+        told = {
+            path: kinds[before.get(path), one]
+            for path, one in judged.items()
+            if (before.get(path), one) in kinds
+        }
+        for path, result in store.results(run.id, lambda path, *_: path in told).items():  # noqa: B023
+            is_flaky = _is_flaky(store, run, earlier, path)
+            told[path].append(
+                ItemChange(run.board.name, path, before.get(path), result.outcome, result, is_flaky)
+            )
     missing = {name for one in store.nights() if one.id == night for name in one.boards}
     troubles = [trouble for run in runs if (trouble := trouble_of(store, run))]
     troubles += [
@@ -135,7 +135,7 @@ def trouble_of(store: Store, run: RunRow) -> Trouble | None:
     if run.trouble:
         return Trouble(run.board.name, run.trouble)
     if run.counts[ItemOutcome.ERROR]:
-        lost = [one for one in store.results(run.id).values() if one.outcome is ItemOutcome.ERROR]
+        lost = [*store.results(run.id, lambda _path, _kind, one: one == ItemOutcome.ERROR).values()]
         return Trouble(
             run.board.name,
             f"{count(len(lost), 'result')} lost, the first of {lost[0].path}: {lost[0].reason}",
@@ -201,26 +201,36 @@ def compare_nights(store: Store, old: int, new: int) -> NightComparison:
         was, now = before[name], after[name]
         identities += [(name, *one) for one in _identity_changes(was.board, now.board)]
         moved += [(name, *one) for one in _moved(store.numbers(was.id), store.numbers(now.id))]
-        results, newer = store.results(was.id), store.results(now.id)
-        for path in [*newer, *(path for path in results if path not in newer)]:
-            one, other = results.get(path), newer.get(path)
-            last = other or one
-            assert last is not None
-            outcomes = (one.outcome if one else None), (other.outcome if other else None)
-            change = ItemChange(name, path, *outcomes, last)
-            if outcomes[0] is not outcomes[1]:
-                changes.append(change)
-            elif (
-                last.kind is ItemKind.RULE
-                and one
-                and one.evidence.registers != last.evidence.registers
-            ):
-                observed.append(change)
+        one, other = _differences(store, was, now)
+        changes += one
+        observed += other
     gone = [(name, "only in the older night") for name in sorted(before.keys() - after.keys())]
     come = [(name, "only in the newer night") for name in sorted(after.keys() - before.keys())]
     return NightComparison(
         tuple(changes), tuple(observed), tuple(moved), tuple(identities), tuple(gone + come)
     )
+
+
+def _differences(
+    store: Store, was: RunRow, now: RunRow
+) -> tuple[list[ItemChange], list[ItemChange]]:
+    """What has another outcome, and rules whose registers only are others."""
+    old, new = store.outcomes(was.id), store.outcomes(now.id)
+    changed = {path for path in old.keys() | new.keys() if old.get(path) is not new.get(path)}
+
+    def keep(path: str, kind: str, _outcome: str) -> bool:
+        return path in changed or kind == ItemKind.RULE
+
+    before, after = store.results(was.id, keep), store.results(now.id, keep)
+    changes: list[ItemChange] = []
+    observed: list[ItemChange] = []
+    for path, result in (before | after).items():
+        change = ItemChange(now.board.name, path, old.get(path), new.get(path), result)
+        if path in changed:
+            changes.append(change)
+        elif before[path].evidence.registers != result.evidence.registers:
+            observed.append(change)
+    return changes, observed
 
 
 def _identity_changes(old: BoardIdentity, new: BoardIdentity) -> Iterator[tuple[str, str, str]]:

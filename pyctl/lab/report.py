@@ -107,9 +107,9 @@ def _skipped(store: Store, runs: dict[str, RunRow]) -> tuple[tuple[str, tuple[st
     """Reasons, with what they kept away, those of the most things first."""
     reasons: dict[str, list[str]] = {}
     for name, run in runs.items():
-        for result in store.results(run.id).values():
-            if result.outcome is ItemOutcome.SKIP:
-                reasons.setdefault(result.reason, []).append(f"{name}: {result.path}")
+        skips = store.results(run.id, lambda _path, _kind, one: one == ItemOutcome.SKIP)
+        for result in skips.values():
+            reasons.setdefault(result.reason, []).append(f"{name}: {result.path}")
     ordered = sorted(reasons.items(), key=lambda one: (-len(one[1]), one[0]))
     return tuple((reason, tuple(things)) for reason, things in ordered)
 
@@ -120,6 +120,13 @@ def repeat_command(board: BoardIdentity, result: ItemResult, fleet: str) -> str:
         # Asked by a command of pyctl, which the lab runs as a step.
         return f"pyctl lab run {shlex.quote(fleet)} --board {shlex.quote(board.name)}"
     return f".venv/bin/pytest {shlex.quote(result.path)} {board.reached}".strip()
+
+
+def replay_command(change: ItemChange, night: int) -> str:
+    """The command line that shows a failure on a virtual board."""
+    name = shlex.quote(change.board)
+    make = f"pyctl lab replay {name} {night} --output {name}.replay"
+    return f"{make} && pyctl vm run --replay {name}.replay"
 
 
 def evidence_text(result: ItemResult) -> str:
@@ -177,6 +184,7 @@ def _text_of(report: NightReport, change: ItemChange, with_evidence: bool) -> It
         yield f"    firmware: {firmware_text(board) or 'unknown'}"
         yield f"    kernel: {board.kernel or 'unknown'}"
         yield f"    repeat: {repeat_command(board, result, report.night.fleet)}"
+        yield f"    replay: {replay_command(change, report.night.id)}"
 
 
 def html_report(store: Store, report: NightReport) -> str:
@@ -200,6 +208,7 @@ def html_report(store: Store, report: NightReport) -> str:
         "made": now()[:16],
         "evidence": evidence_text,
         "firmware": firmware_text,
+        "replay": lambda change: replay_command(change, report.night.id),
         "repeat": lambda change: repeat_command(
             report.runs[change.board].board, change.result, report.night.fleet
         ),

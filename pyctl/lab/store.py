@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,14 +215,23 @@ class Store:
             "board = ? AND night < ? ORDER BY night DESC LIMIT ?", run.board.name, run.night, last
         )
 
-    def results(self, run: int) -> dict[str, ItemResult]:
-        """The results of a run by their paths."""
+    def results(
+        self, run: int, keep: Callable[[str, str, str], bool] = lambda *_: True
+    ) -> dict[str, ItemResult]:
+        """The results of a run by their paths; those that ``keep`` wants.
+
+        It is asked with path, kind and outcome, for to read all of one costs most.
+        """
         rows = self._rows(
             "SELECT path, kind, outcome, duration_s, rest, numbers"
             " FROM result JOIN item ON item.id = item WHERE run = ? ORDER BY item",
             run,
         )
-        return {row["path"]: _result(row) for row in rows}
+        return {
+            row["path"]: _result(row)
+            for row in rows
+            if keep(row["path"], row["kind"], row["outcome"])
+        }
 
     def outcomes(self, run: int) -> dict[str, ItemOutcome]:
         """What came of each thing in a run, by its path."""

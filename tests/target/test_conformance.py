@@ -22,6 +22,9 @@ from pyctl.conformance.run import Report
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.settings import parse_setting
+from pyctl.lab.answers import identity_in, results_of
+from pyctl.lab.replay import replay_of
+from pyctl.lab.results import BoardIdentity
 from pyctl.target.aim import Wish
 from pyctl.target.answers import blocks
 from pyctl.target.debugfs import exchange
@@ -253,6 +256,19 @@ def test_broken_firmware_fails_the_rule_that_it_breaks(check, in_a_hurry, name, 
         # This rule compares CPUs.
         expected = expected - {"ATTR-2"}
     assert having(check(settings, faults), FAIL) == expected
+
+
+@pytest.mark.parametrize("name", ["no-operation", "unknown-status", "x4-x17"])
+def test_a_replay_breaks_the_same_rules_again(command, check, name):
+    """What `pyctl lab replay` makes of a run, in the place of the firmware that it was of."""
+    settings, faults, expected = BROKEN[name]
+    ended = command(settings, faults)
+    board = identity_in(ended.json, BoardIdentity("a"))
+    made = replay_of(board, results_of("conformance", ended.json, ended.status))
+    assert made.cannot == () or name == "unknown-status"
+    again = [setting for setting in made.firmware if not setting.startswith("fault=")]
+    faults = "".join(made.firmware[len(again) :]).removeprefix("fault=")
+    assert having(check(again, faults), FAIL) == expected
 
 
 def test_a_call_that_is_refused_among_many_at_once_is_found(check, stub, monkeypatch):
