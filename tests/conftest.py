@@ -60,6 +60,12 @@ def pytest_addoption(parser):
         help="how long such a board may take to answer again (default: 180)",
     )
     group.addoption(
+        "--serial",
+        default="",
+        metavar="TEXT",
+        help="the serial number that a board of --target ssh:... or labgrid:... must have",
+    )
+    group.addoption(
         "--wait",
         type=float,
         default=0.0,
@@ -230,6 +236,7 @@ def the_target(config):
                 say,
                 modules_for,
                 config.getoption("back"),
+                config.getoption("serial"),
                 config.getoption("wait"),
             )
         else:
@@ -239,6 +246,7 @@ def the_target(config):
                 config.getoption("reset"),
                 modules_for,
                 config.getoption("back"),
+                config.getoption("serial"),
             )
     return config.stash[BOARD]
 

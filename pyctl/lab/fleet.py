@@ -30,7 +30,8 @@ class FleetBoard:
     """A board: what reaches it, what is done with it, and for how long.
 
     ``target`` is ``vm``, ``ssh:[USER@]HOST[:PORT]`` or ``labgrid:PLACE``. ``reset`` is a
-    shell command that gives a lost board a fresh start, ``back_s`` how long it may then
+    shell command that gives a lost board a fresh start, ``serial`` the number that a board
+    must have, lest its address leads to another one, ``back_s`` how long it may then
     take. ``kernel``, ``kind`` (as in `pytest --boards`) and
     ``firmware`` are a virtual board's.
     """
@@ -44,6 +45,7 @@ class FleetBoard:
     back_s: float = 180.0
     ssh_config: Path | None = None
     reset: str = ""
+    serial: str = ""
     kernel: str = ""
     kind: str = ""
     firmware: tuple[str, ...] = ()
@@ -90,6 +92,7 @@ class _Reader:
             "back": ("back_s", _time_s),
             "ssh-config": ("ssh_config", lambda value: path.parent / _text(value)),
             "reset": ("reset", _text),
+            "serial": ("serial", _text),
             "kernel": ("kernel", _text),
             "kind": ("kind", _text),
             "firmware": ("firmware", _firmware),

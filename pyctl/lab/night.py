@@ -54,6 +54,7 @@ def pytest_command(board: FleetBoard, journal: Path) -> list[str]:
     for name, value in (
         ("ssh-config", board.ssh_config),
         ("reset", board.reset),
+        ("serial", board.serial),
         ("wait", f"{board.wait_s:g}" if board.target.startswith("labgrid:") else ""),
         ("kernel", board.kernel),
         ("boards", board.kind),

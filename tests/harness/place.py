@@ -49,10 +49,17 @@ class PlaceTarget(SshTarget):
     """A place of labgrid's; the coordinator is the one of labgrid's own LG_COORDINATOR."""
 
     def __init__(
-        self, place, config, say=lambda text: None, modules=None, back_s=180.0, wait_s=0.0
+        self,
+        place,
+        config,
+        say=lambda text: None,
+        modules=None,
+        back_s=180.0,
+        serial="",
+        wait_s=0.0,
     ):
         """``wait_s`` is how long somebody else may still have the place."""
-        super().__init__(Destination(f"place {place}", config), say, None, modules, back_s)
+        super().__init__(Destination(f"place {place}", config), say, None, modules, back_s, serial)
         self.place, self.config, self.wait_s = place, config, wait_s
         self.guard, self.cycles, self.is_found = None, 0, False
         # No other run's, so that what is released is ours whatever else happens.

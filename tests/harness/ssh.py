@@ -37,6 +37,8 @@ echo machine=$(uname -m)
 echo release=$(uname -r)
 echo uid=$(id -u)
 echo boot=$(cat /proc/sys/kernel/random/boot_id)
+echo serial=$(cat /proc/device-tree/serial-number /sys/class/dmi/id/product_serial 2>/dev/null |
+	tr -d '\\000' | head -n 1)
 python3 -c 'import sys; print("python=%d.%d" % sys.version_info[:2])'
 python3 -c 'import pytest; print("pytest=" + pytest.__version__)'
 python3 -c 'import click, psutil, pyudev; print("libraries=1")'
@@ -74,17 +76,21 @@ class Destination:
 class SshTarget:
     """A board that ssh reaches as root without asking anything."""
 
-    def __init__(self, destination, say=lambda text: None, reset=None, modules=None, back_s=180.0):
+    def __init__(
+        self, destination, say=lambda text: None, reset=None, modules=None, back_s=180.0, serial=""
+    ):
         """``reset`` is a command that gives a lost board a fresh start.
 
         ``modules`` gives the modules' files for a kernel release, where the board cannot
         build them. A board that was lost or reset has ``back_s`` to answer again.
+        ``serial`` is the number that it must have, for an address may lead to another one.
         """
         self.destination = destination
         self.say = say
         self.reset = reset
         self.modules = modules
         self.back_s = back_s
+        self.serial = serial
         self.channel = None
         self.group = None
         self.was_lost = False
@@ -241,6 +247,12 @@ class SshTarget:
 
     def refuse_what_cannot_be(self, found):
         """Raise NotReady with the first thing that the board lacks."""
+        if self.serial and found.get("serial") != self.serial:
+            raise NotReady(
+                f"{self} is another board: its serial number is "
+                f"{found.get('serial') or 'unknown'}, and not {self.serial}.",
+                "Has it been exchanged, or has its address gone to another one?",
+            )
         if found.get("uid") != "0":
             raise NotReady(
                 f"{self} lets us in, but not as root.", "Name root: --target ssh:root@HOST."

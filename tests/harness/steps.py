@@ -40,7 +40,7 @@ def configure(config, keeper, target):
     if names := config.getoption("steps"):
         if unknown := [name for name in names if name not in STEPS]:
             raise pytest.UsageError(f"--steps {unknown[0]}: none of {', '.join(STEPS)}")
-        if keeper is None:
+        if keeper is None or getattr(config.option, "numprocesses", None):
             raise pytest.UsageError("--steps needs --journal, --ktap or the like, and no -n")
         config.pluginmanager.register(Steps(config, names, keeper, target))
 

@@ -107,6 +107,20 @@ def test_what_a_board_lacks_is_named(
         target.run(None, "test", None, 60)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [("1235", "its serial number is 1234, and not 1235"), ("1234", "is no arm64 machine")],
+)
+def test_another_board_at_the_same_address_is_refused(
+    board: Board, target: SshTarget, wanted: str, message: str
+) -> None:
+    board.program(board.there / "cat", "#!/bin/sh\necho 1234\n")
+    board.program(board.there / "uname", "#!/bin/sh\necho x86_64\n")
+    target.serial = wanted
+    with pytest.raises(NotReady, match=message):
+        target.run(None, "test", None, 60)
+
+
 def test_a_port_and_a_configuration_go_to_ssh() -> None:
     words = Destination("root@board:2222", Path("/x/config")).arguments()
     assert words[:2] == ["-F", "/x/config"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyctl.errors import UsageError
-from pyctl.lab.answers import read_run
+from pyctl.lab.answers import read_run, results_of
 from pyctl.lab.journal import Journal
 from pyctl.lab.results import (
     BoardIdentity,
@@ -210,6 +210,13 @@ def firmware_run():
             rule(5, "not run", "required"),
         ],
     }
+
+
+def test_a_command_that_broke_off_accuses_nobody(firmware_run) -> None:
+    for status, outcome in ((1, ONE.INCOMPLETE), (4, ONE.ERROR), (130, ONE.INCOMPLETE)):
+        answer = firmware_run | {"complete": False, "rules": [], "error": "It broke off."}
+        [found] = results_of("conformance", answer, status)
+        assert (found.outcome, found.reason) == (outcome, "It broke off.")
 
 
 def coherency_answer(shown, **case):

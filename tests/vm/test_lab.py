@@ -112,3 +112,8 @@ def test_two_nights_say_exactly_what_happened(lab, tmp_path, request):
     assert status == 1, said
     assert {one["board"] for one in answer["new"]} == {"worse"}, said
     assert sorted(one["board"] for one in answer["troubles"]) == ["dies", "off"], said
+    page = tmp_path / "night.html"
+    words = ("lab", "report", "--store", tmp_path / "lab.sqlite", "--html", page)
+    assert subprocess.run([*PYCTL, *words], cwd=TOP).returncode == 1
+    assert answer["verdict"] in page.read_text()
+    print(f"The report of the second night: {page}")
