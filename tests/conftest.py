@@ -124,6 +124,9 @@ def pytest_configure(config):
     ):
         config.addinivalue_line("markers", line)
     where = config.getoption("target")
+    if where == "auto" and getattr(config.option, "lg_env", None):
+        # What labgrid's own pytest plugin was given.
+        where = "labgrid:"
     if where == "auto":
         on_target = platform.machine() == "aarch64" and os.geteuid() == 0
         where = "local" if on_target else "vm"
@@ -217,7 +220,7 @@ def the_target(config):
     if where is None:
         return steps.LocalTarget()
     # What a board does not have: it is the target itself.
-    from tests.harness.place import PlaceTarget
+    from tests.harness.place import EnvTarget, PlaceTarget
     from tests.harness.ssh import Destination, SshTarget
     from tests.harness.virtual import VmTarget, modules_for
 
@@ -230,14 +233,13 @@ def the_target(config):
         if where == "vm":
             config.stash[BOARD] = VmTarget(say, usual_board(config), config.getoption("modules"))
         elif where.startswith("labgrid:"):
-            config.stash[BOARD] = PlaceTarget(
-                where.removeprefix("labgrid:"),
-                config.getoption("ssh_config"),
-                say,
-                modules_for,
-                config.getoption("back"),
-                config.getoption("serial"),
-                config.getoption("wait"),
+            back_s, serial = config.getoption("back"), config.getoption("serial")
+            common = (config.getoption("ssh_config"), say, modules_for, back_s, serial)
+            place = where.removeprefix("labgrid:")
+            config.stash[BOARD] = (
+                PlaceTarget(place, *common, config.getoption("wait"))
+                if place
+                else EnvTarget(labgrid_env(config), *common)
             )
         else:
             config.stash[BOARD] = SshTarget(
@@ -249,6 +251,13 @@ def the_target(config):
                 config.getoption("serial"),
             )
     return config.stash[BOARD]
+
+
+def labgrid_env(config):
+    """The environment that labgrid's pytest plugin has loaded."""
+    from labgrid.pytestplugin.hooks import LABGRID_ENV_KEY
+
+    return config.stash[LABGRID_ENV_KEY]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -93,10 +93,14 @@ class PlaceTarget(SshTarget):
         if self.cycles < MOST_CYCLES:
             self.cycles += 1
             self.say(f"{self}: cycling its power")
-            done = self.client("power", "cycle")
-            if done.returncode:
-                self.say(f"{self}: its power cannot be cycled: {last_line(done.stderr)}")
+            if why := self.cycle():
+                self.say(f"{self}: its power cannot be cycled: {why}")
         return super().found_again()
+
+    def cycle(self):
+        """Cycle the power of the board; gives why that is not possible."""
+        done = self.client("power", "cycle")
+        return last_line(done.stderr) if done.returncode else ""
 
     def close(self):
         """Put the board back as it was, and release the place."""
@@ -197,3 +201,45 @@ class PlaceTarget(SshTarget):
             )
         user, address, port = done.stdout.split()[-3:]
         return f"{user}@{address}:{port}"
+
+
+class EnvTarget(PlaceTarget):
+    """The board of an environment file of labgrid's, loaded by its pytest plugin (--lg-env).
+
+    Who gives such a file has acquired what is in it.
+    """
+
+    def __init__(self, env, config, say=lambda text: None, modules=None, back_s=180.0, serial=""):
+        super().__init__("of --lg-env", config, say, modules, back_s, serial)
+        self.target = env.get_target("main") or env.get_target()
+
+    def acquire(self):
+        """It is ours already."""
+
+    def refuse_what_is_not_ours(self):
+        """Nobody is asked: the file may have no coordinator."""
+
+    def where(self):
+        """The board of the file as ssh names it."""
+        from labgrid.exceptions import NoResourceFoundError
+
+        try:
+            service = self.target.get_resource("NetworkService")
+        except NoResourceFoundError as error:
+            raise NotReady(
+                f"The file of --lg-env has no NetworkService: {error.msg}.",
+                "It needs one with address and username, of its own or by a RemotePlace.",
+            ) from None
+        return f"{service.username}@{service.address}:{service.port or 22}"
+
+    def cycle(self):
+        """Cycle the power by the driver that the file names; gives why that is not possible."""
+        from labgrid.exceptions import NoDriverFoundError
+
+        try:
+            self.target.get_driver("PowerProtocol").cycle()
+        except NoDriverFoundError:
+            return "the file names no driver for it"
+        except Exception as error:  # noqa: BLE001 - each driver has its own
+            return str(error)
+        return ""

@@ -115,7 +115,7 @@ class SshTarget:
         if how == "late":
             raise TargetLost(f"{self} gave no result within {timeout_s:g} s; the test was killed.")
         if how == "died":
-            self.close()
+            self.leave()
         return parsed(lines), printed
 
     def command(self, words, timeout_s):
@@ -306,6 +306,10 @@ class SshTarget:
             self.group = None
 
     def close(self):
+        """End with the board for good."""
+        self.leave()
+
+    def leave(self):
         """Put the board back as it was."""
         if self.channel is None:
             return self.drop()

@@ -18,7 +18,7 @@ import pytest
 
 from pyctl.errors import TargetLost
 from pyctl.vm.network import free_port
-from tests.harness.place import PlaceTarget
+from tests.harness.place import EnvTarget, PlaceTarget
 from tests.vm.conftest import TOP
 
 BIN = Path(sys.executable).parent
@@ -178,3 +178,39 @@ def test_a_place_that_is_taken_away_is_a_lost_board(labgrid, monkeypatch):
     target.close()
     assert owner(labgrid) == "elsewhere/bob"
     labgrid("release", **other)
+
+
+ENVIRONMENT = """\
+targets:
+  main:
+    resources:
+      NetworkService:
+        address: 127.0.0.1
+        username: root
+        port: {port}
+    drivers:
+      ExternalPowerDriver:
+        cmd_on: "true"
+        cmd_off: "true"
+        cmd_cycle: "touch {cycled}"
+"""
+
+
+def test_an_environment_of_labgrids_pytest_plugin_is_a_target(labgrid, tmp_path):
+    environment, cycled = tmp_path / "env.yaml", tmp_path / "cycled"
+    environment.write_text(ENVIRONMENT.format(port=free_port(), cycled=cycled))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    options = [f"--lg-env={environment}", "--steps=attributes", f"--journal={tmp_path / 'journal'}"]
+    done = subprocess.run(
+        [*command, *options, "tests/target/test_discovery.py"],
+        cwd=TOP,
+        env=labgrid.env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert "nothing answers at its ssh port" in reason(tmp_path / "journal"), done.stdout
+    from labgrid import Environment
+
+    target = EnvTarget(Environment(str(environment)), None)
+    assert (target.cycle(), cycled.exists()) == ("", True)
