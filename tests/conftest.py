@@ -95,6 +95,12 @@ def pytest_addoption(parser):
         help="test these built modules on virtual boards, and not the project's own",
     )
     group.addoption(
+        "--stub",
+        type=Path,
+        metavar="DIR",
+        help="build the firmware of virtual boards from this source, not from the project's own",
+    )
+    group.addoption(
         "--kernel",
         metavar="WHICH",
         help="the kernel of virtual boards, as for `pyctl vm run`: a flavour, a version, or an "
@@ -211,7 +217,8 @@ def usual_board(config):
     from tests.harness.virtual import BOARDS
 
     only = (config.getoption("boards") or "").split(",")[0]
-    return {name: config.getoption(name) for name in ("kernel", "kdir")} | BOARDS.get(only, {})
+    named = {name: config.getoption(name) for name in ("kernel", "kdir", "stub")}
+    return named | BOARDS.get(only, {})
 
 
 def the_target(config):

@@ -77,6 +77,12 @@ HARDWARE_OPTIONS = (
         callback=_show_settings,
         help="Firmware behaviour at boot; repeatable. `--firmware help` lists them.",
     ),
+    click.option(
+        "--stub",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Build the firmware from this source instead of the project's own (pyctl/vm/stub).",
+    ),
     click.option("--append", default="", metavar="ARGS", help="More kernel arguments."),
 )
 
@@ -149,6 +155,7 @@ def spec_of(options: dict[str, Any]) -> Spec:
         accel=options["accel"],
         qemu=options["qemu"],
         firmware=tuple(parse_settings(options["firmware"])),
+        stub=options["stub"],
         append=options["append"],
         nvdimm_mib=mib_of("--nvdimm", options.get("nvdimm", 0)),
         cxl_mib=mib_of("--cxl", options.get("cxl", 0)),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyctl.cache import Cache, Entry, Tree, digest
-from pyctl.errors import NotReady
+from pyctl.errors import NotReady, UsageError
 from pyctl.kbuild import make_command, module_source
 from pyctl.vm.kernel import Kernel
 from pyctl.vm.process import run
@@ -80,9 +80,13 @@ class Builder:
         self.cache = cache
         self.roots = roots
 
-    def stub(self) -> Entry:
-        """The entry that holds ``stub.bin``, the firmware, and ``stub.elf``, its symbols."""
-        tree = Tree.read(STUB_DIR, _STUB_FILES)
+    def stub(self, source: Path | None = None) -> Entry:
+        """The entry that holds ``stub.bin``, the firmware, and ``stub.elf``, its symbols.
+
+        They are made of our source, or of another in the directory ``source``. Raises NotReady
+        where it does not build.
+        """
+        tree = stub_source(source or STUB_DIR)
         key = digest(tree.key(), self.roots.toolchain_key())
         return self.cache.get(
             "stub", key, "the firmware stub", lambda work: self._make_stub(work, tree)
@@ -243,6 +247,17 @@ class Builder:
                 )
             for made in inside.rglob("*-pytest-*.pyc"):
                 shutil.copy2(made, project / made.relative_to(inside))
+
+
+def stub_source(directory: Path = STUB_DIR) -> Tree:
+    """The files that the stub is made of. Raises UsageError where there are none."""
+    tree = Tree.read(directory, _STUB_FILES)
+    if "stub.ld" not in (name for name, _, _ in tree.files):
+        raise UsageError(
+            f"There is no source of the firmware stub in {directory}.",
+            f"Begin with a copy of {STUB_DIR}.",
+        )
+    return tree
 
 
 def _no_manifest(_directory: str, names: list[str]) -> list[str]:

@@ -66,7 +66,7 @@ class BoardFactory:
                 qemu=qemu,
                 accel=accel,
                 kernel=kernel,
-                stub=self.builder.stub(),
+                stub=self.builder.stub(spec.stub),
                 guest=self.roots.guest(),
                 agent=self.builder.agent(kernel, recipe.drivers),
                 project=self.builder.project(kernel),

@@ -126,7 +126,7 @@ class BoardPlan:
         """The key of a snapshot of the booted board without any project file."""
         # What is left out goes in by what it came to, or only into the ready board.
         chosen = replace(self.spec, kernel=None, kdir=None, qemu="", accel="", firmware=())
-        chosen = replace(chosen, load=True, tests=False)
+        chosen = replace(chosen, stub=None, load=True, tests=False)
         return digest(
             repr(chosen),
             [entry.key for entry in (self.stub, self.guest, self.agent)],

@@ -39,6 +39,8 @@ class Spec:
     accel: str = "auto"
     qemu: str = QEMU
     firmware: tuple[Setting, ...] = ()
+    # Another source of the stub, in place of the project's own.
+    stub: Path | None = None
     append: str = ""
     # Whether the range that tests may aim at lies above 4 GiB instead of at the end of RAM.
     high_target: bool = False

@@ -2,25 +2,33 @@
 """What `pyctl conformance` and `pyctl coherency` say of a board's firmware, by default options.
 
 A program of its own, so that a score that is interrupted ends its boards: it takes a board
-and a fault as JSON, and prints what the commands said as JSON. The board is pristine, and
-the fault is armed when it is up, as a board's firmware that is bad from the beginning
-would be found by who has just loaded the modules.
+and a fault, or an edit of the stub's source, as JSON, and prints what the commands said as
+JSON. The board is pristine, and the fault is armed when it is up, as a board's firmware that
+is bad from the beginning would be found by who has just loaded the modules.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pyctl.cache import Cache
 from pyctl.errors import TargetLost
 from pyctl.firmware.settings import parse_settings
+from pyctl.vm.build import stub_source
 from pyctl.vm.factory import BoardFactory
 from pyctl.vm.session import Board, Streams
 from pyctl.vm.spec import Spec
 from tests.harness import virtual
+from tests.mutants import firmware, stub
+from tests.mutants.source import Edit, edited
 
 TIMEOUT_S = 900
 COMMANDS = ("coherency", "conformance")
@@ -33,12 +41,12 @@ SETTINGS = ("", "global=1", "latency_us=50000", "rate=1000")
 _ABOVE_4_GIB = "only_below"
 
 
-def asked(board: str, fault: str) -> dict[str, Any]:
+def asked(board: str, fault: str, edit: Edit | None = None) -> dict[str, Any]:
     """What this program takes, for a defect on one of BOARDS."""
     options = dict(BOARDS[board])
     if fault == _ABOVE_4_GIB:
         options["high_target"] = True
-    return {"board": options, "fault": fault, "is_good": False, "may_ask": False}
+    return {"board": options, "fault": fault, "edit": edit, "is_good": False, "may_ask": False}
 
 
 def clean(
@@ -47,7 +55,35 @@ def clean(
     """The same for firmware that conforms, on a board of the matrix."""
     firmware = [setting for setting in settings if setting]
     options = virtual.BOARDS[board] | {"firmware": firmware}
-    return {"board": options, "fault": fault, "is_good": True, "may_ask": may_ask}
+    return {"board": options, "fault": fault, "edit": None, "is_good": True, "may_ask": may_ask}
+
+
+def defects() -> dict[str, dict[str, Any]]:
+    """What this program takes for each defect on each board, by name."""
+    wanted: dict[str, tuple[str, Edit | None]] = {
+        name: (fault, None) for name, fault in firmware.DEFECTS.items()
+    }
+    wanted |= {f"source: {name}": ("", edit) for name, edit in stub.DEFECTS.items()}
+    return {
+        f"{board}: {name}": asked(board, fault, edit)
+        for board in BOARDS
+        for name, (fault, edit) in wanted.items()
+        if (board, name) not in firmware.INVISIBLE
+    }
+
+
+def good() -> dict[str, dict[str, Any]]:
+    """The same for firmware that conforms, on boards of the matrix."""
+    usual = {
+        f"clean: {board} {settings or 'usual'}": clean(board, (settings,))
+        for board, settings in itertools.product(virtual.BOARDS, SETTINGS)
+    }
+    unusual = {
+        f"clean: {board} {name}": clean(board, settings, fault, name in firmware.WORTH_ASKING)
+        for board in UNUSUAL_BOARDS
+        for name, (settings, fault) in firmware.UNUSUAL.items()
+    }
+    return usual | unusual
 
 
 def said(board: Board, *words: str) -> tuple[int, dict[str, Any]]:
@@ -92,6 +128,21 @@ def _sentence(case: dict[str, Any]) -> str:
     return f"{bad['verdict']}: the {bad['side']} sees wrong bytes at {bad['addr']}"
 
 
+@contextlib.contextmanager
+def _board(spec: Spec, edit: Edit | None) -> Iterator[Board]:
+    """A pristine board, whose firmware is made of our source or of an edit of it."""
+    boards = BoardFactory(Cache())
+    if edit is None:
+        with boards.boot(spec) as board:
+            yield board
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        edited(stub_source(), edit).write(Path(directory))
+        # A snapshot of each would cost more than it spares.
+        with boards.boot(replace(spec, stub=Path(directory)), cold=True) as board:
+            yield board
+
+
 def main() -> None:
     """Boot, plant, ask, and print what was said."""
     wanted = json.loads(sys.argv[1])
@@ -100,7 +151,7 @@ def main() -> None:
     found: list[str] = []
     statuses: dict[str, int] = {}
     try:
-        with BoardFactory(Cache()).boot(spec) as board:
+        with _board(spec, wanted["edit"]) as board:
             if wanted["fault"]:
                 status, answer = said(board, "fault", "set", wanted["fault"])
                 if status:

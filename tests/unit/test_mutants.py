@@ -290,14 +290,16 @@ def test_every_defect_still_fits(mutants: Any) -> None:
         assert old != new, name
     scripts = mutants.firmware.DEFECTS.values()
     assert len(set(scripts)) == len(scripts)
-    edits = mutants.provider.DEFECTS.values()
+    for name, edit in mutants.stub.DEFECTS.items():
+        assert mutants.edited(mutants.stub_source(), edit) != mutants.stub_source(), name
+    edits = [*mutants.provider.DEFECTS.values(), *mutants.stub.DEFECTS.values()]
     assert len(set(edits)) == len(edits)
 
 
 def test_a_sample_is_fixed_and_has_defects_of_every_kind(mutants: Any) -> None:
     names = list(mutants.jobs(argparse.Namespace(by="suite", sample=12, words=[])))
     assert names == list(mutants.jobs(argparse.Namespace(by="suite", sample=12, words=[])))
-    assert {name.partition(":")[0] for name in names} == {"firmware", "provider", "uefi"}
+    assert {name.partition(":")[0] for name in names} == {"firmware", "provider", "stub", "uefi"}
 
 
 def test_the_whole_score_has_clean_runs_of_every_kind(mutants: Any) -> None:
@@ -306,7 +308,8 @@ def test_the_whole_score_has_clean_runs_of_every_kind(mutants: Any) -> None:
     assert len(kinds) == 12
     assert sum(name.startswith("clean:") for name in wanted) >= 20
     defects = len(mutants.firmware.DEFECTS) + len(mutants.provider.DEFECTS)
-    assert len(wanted) == defects + 24 + len(mutants.firmware.SEEN_WITH_UEFI)
+    defects += len(mutants.stub.DEFECTS) + len(mutants.firmware.SEEN_WITH_UEFI)
+    assert len(wanted) == defects + 24
     picked = mutants.jobs(argparse.Namespace(by="suite", sample=None, words=["clean: @smc"]))
     assert len(picked) == 8
 
@@ -319,11 +322,12 @@ def test_the_commands_are_scored_on_both_boards_and_on_good_firmware(mutants: An
     wanted = mutants.jobs(options_of())
     clean = [name for name in wanted if name.startswith("clean:")]
     invisible = mutants.firmware.INVISIBLE
-    assert len(wanted) - len(clean) == 2 * len(mutants.firmware.DEFECTS) - len(invisible) >= 120
+    known = {*mutants.firmware.DEFECTS, *(f"source: {name}" for name in mutants.stub.DEFECTS)}
+    assert len(wanted) - len(clean) == 2 * len(known) - len(invisible) >= 200
     assert len(clean) >= 24 + 12
-    assert all(name in mutants.firmware.DEFECTS and why for (_, name), why in invisible.items())
+    assert all(name in known and why for (_, name), why in invisible.items())
     for _, asked in wanted.values():
-        assert asked["fault"] or asked["is_good"]
+        assert asked["fault"] or asked["edit"] or asked["is_good"]
         assert not asked["fault"] or parse_faults(asked["fault"])
     assert set(mutants.firmware.UNUSUAL) >= mutants.firmware.WORTH_ASKING
     assert len(mutants.jobs(options_of(words=["uefi: always BUSY"]))) == 1

@@ -213,7 +213,7 @@ def test_all_boards_or_those_that_are_named_if_asked_for(mark: str) -> None:
 def test_every_board_has_the_kernel_that_is_asked_for() -> None:
     from tests.conftest import usual_board
 
-    options = {"kernel": "image", "kdir": "tree", "boards": "@smc-4cpu"}
+    options = {"kernel": "image", "kdir": "tree", "stub": None, "boards": "@smc-4cpu"}
     target = VmTarget.__new__(VmTarget)
     target.usual = usual_board(SimpleNamespace(getoption=options.__getitem__))
     item = SimpleNamespace(iter_markers=lambda _name: [pytest.mark.board(cpus=1).mark])

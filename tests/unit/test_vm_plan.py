@@ -11,6 +11,7 @@ from pyctl.cache import Entry
 from pyctl.errors import UsageError
 from pyctl.firmware.settings import parse_settings
 from pyctl.vm import plan
+from pyctl.vm.build import STUB_DIR, stub_source
 from pyctl.vm.kernel import Kernel
 from pyctl.vm.plan import BoardPlan
 from pyctl.vm.qemu import Qemu
@@ -45,8 +46,8 @@ OTHERS: dict[str, Any] = {
 }
 # What a choice goes with.
 WITH: dict[str, dict[str, Any]] = {"cxl_mib": {"boot": "uefi"}}
-# The kernel and the QEMU that were found are in the key by what they are.
-FOUND = {"kernel", "kdir", "accel", "qemu"}
+# What was found for them, or made of them, is in the key by what it is.
+FOUND = {"kernel", "kdir", "accel", "qemu", "stub"}
 ONLY_READY: dict[str, Any] = {"load": False, "tests": True}
 
 
@@ -73,6 +74,17 @@ def test_boards_that_differ_only_when_they_are_ready_share_their_boot(name):
 def test_a_part_that_differs_makes_another_snapshot(name):
     part = {"accel": "kvm", "qemu": Qemu(Path("/bin/sh"))}.get(name, Entry("x", "other", Path()))
     assert plan_of(**{name: part}).base_key != plan_of().base_key
+
+
+def test_where_the_source_of_a_stub_lies_makes_no_difference():
+    assert plan_of(replace(Spec(), stub=Path("copy"))).base_key == plan_of().base_key
+
+
+def test_a_directory_without_a_stub_is_said_to_be_that(tmp_path):
+    (tmp_path / "main.c").write_text("")
+    with pytest.raises(UsageError, match="no source of the firmware stub in"):
+        stub_source(tmp_path)
+    assert stub_source(STUB_DIR).key() == stub_source().key()
 
 
 def test_the_project_is_in_the_ready_board_only():

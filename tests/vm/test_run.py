@@ -4,6 +4,8 @@
 import json
 import os
 import pty
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +13,7 @@ import time
 import pytest
 
 from pyctl.cache import Cache
+from pyctl.vm.build import STUB_DIR
 from pyctl.vm.factory import BoardFactory
 from pyctl.vm.session import HANG_TIMEOUT_S, Streams
 from pyctl.vm.spec import Spec
@@ -153,6 +156,25 @@ def test_dry_run_prints_a_command_and_boots_nothing(pyctl):
     assert done.stdout.startswith("/")
     assert "qemu-system-aarch64" in done.stdout.split()[0]
     assert "-smp 3" in done.stdout
+
+
+def test_firmware_can_be_made_of_another_source(pyctl, tmp_path):
+    source = tmp_path / "stub"
+    shutil.copytree(STUB_DIR, source)
+    command = ("vm", "run", "--dry-run", "--stub", str(source))
+    ours, copied = pyctl("vm", "run", "--dry-run").stdout, pyctl(*command).stdout
+    own = re.search(r"\S*/stub/\w+", ours)[0]
+    assert own in copied
+    banner = source / "main.c"
+    banner.write_text(banner.read_text().replace('"stub: ', '"changed: '))
+    changed = pyctl(*command)
+    assert changed.returncode == 0, changed.stderr
+    assert own not in changed.stdout
+    # What does not build is no board, and why is said.
+    banner.write_text("oops;")
+    broken = pyctl(*command)
+    assert broken.returncode == 3
+    assert "main.c" in broken.stderr
 
 
 def test_two_boards_at_once_do_not_meet(pyctl):
