@@ -204,6 +204,7 @@ def _bad_json(bad: BadLine) -> dict[str, object]:
         "expected": bad.expected.hex(),
         "found": bad.found.hex(),
         "later": bad.later,
+        "sentence": str(bad),
     }
 
 

@@ -15,6 +15,8 @@ PARITIES = (0, 1)
 BORDERS = {"2 MiB": 2 << 20, "1 GiB": 1 << 30, "4 GiB": 1 << 32}
 """Of what a CPU's page tables map as one, and of what fits into 32 bits."""
 MIN_LINES = 16
+SPARSE = "one byte of each line"
+_SPARSE_LINES = 64
 
 
 @dataclass
@@ -45,6 +47,8 @@ def single_cases(window: Range, line: int, page: int) -> dict[str, Range]:
     cases = {
         "one line": at(middle, line),
         "one byte": at(middle + line // 2 + 1, 1),
+        "first byte of a line": at(middle + 2 * line, 1),
+        "a line, and the next one's first byte": at(middle, line + 1),
         "middle of a line": at(middle + line // 4, line // 2),
         "end of one line, start of the next": at(middle + line - 3, 7),
         "lines, the outer two in part": at(middle + line // 2, 4 * line),
@@ -54,6 +58,7 @@ def single_cases(window: Range, line: int, page: int) -> dict[str, Range]:
         "a page": at(middle, page),
         "a page and a bit": at(middle - page + line // 2, page + line),
         "pages, the outer two in part": at(middle - page - line - 13, 3 * page + 77),
+        SPARSE: at(window.addr, min(_SPARSE_LINES * line, window.size // 2)),
         "half the window": at(window.addr, window.size // 2),
         "whole window": window,
     }
@@ -84,7 +89,8 @@ def run_single(
     count = Count()
     for parity in PARITIES:
         seed = hash_of(name) + parity
-        count.add(Stage(observer, request, window, parity, seed).run(invalidate))
+        stage = Stage(observer, request, window, parity, seed, is_sparse=name == SPARSE)
+        count.add(stage.run(invalidate))
     return count
 
 

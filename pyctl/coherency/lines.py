@@ -25,6 +25,8 @@ GUARD_LINES = 2
 """Lines on either side of a range that are watched, too."""
 _SHOWN_BYTES = 16
 _CPU, _DEVICE = 0x55, 0xAA
+_STEP = 37
+"""Odd, so that it comes by every byte of a line before it repeats itself."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,31 @@ class Count:
 
 
 class Patterns:
-    """Bytes of an area for each role; the same seed gives the same bytes."""
+    """Bytes of an area for each role; the same seed gives the same bytes.
 
-    def __init__(self, area: Range, seed: int) -> None:
+    In lines of ``sparse`` bytes, if that is not 0, only one byte is another one than of old: a
+    line is dirty as a whole, wherever it was stored to.
+    """
+
+    def __init__(self, area: Range, seed: int, sparse: int = 0) -> None:
         self.area = area
         self.old = random.Random(seed).randbytes(area.size)
-        self.cpu = _flip(self.old, _CPU)
-        self.device = _flip(self.old, _DEVICE)
+        where = _one_byte_each(area.size, sparse) if sparse else b"\xff" * area.size
+        self.cpu = _flip(self.old, where, _CPU)
+        self.device = _flip(self.old, where, _DEVICE)
 
 
-def _flip(data: bytes, mask: int) -> bytes:
-    flipped = int.from_bytes(data, "little") ^ int.from_bytes(bytes([mask]) * len(data), "little")
-    return flipped.to_bytes(len(data), "little")
+def _one_byte_each(size: int, line_size: int) -> bytes:
+    """0xff for one byte of each line, which is another one from line to line."""
+    where = bytearray(size)
+    for number, start in enumerate(range(0, size, line_size)):
+        where[start + (_STEP * number + _STEP) % line_size] = 0xFF
+    return bytes(where)
+
+
+def _flip(data: bytes, where: bytes, mask: int) -> bytes:
+    masks = int.from_bytes(bytes([mask]) * len(data), "little") & int.from_bytes(where, "little")
+    return (int.from_bytes(data, "little") ^ masks).to_bytes(len(data), "little")
 
 
 @dataclass(frozen=True)

@@ -164,13 +164,18 @@ class Run:
         yield from self._refusals()
 
     def _ranges(self) -> dict[str, Range]:
-        window = self.plan.window
+        window, end = self.plan.window, 1 << self.calls.info.pa_bits
         ranges = single_cases(window, self.plan.line_size, self.calls.info.page_size)
-        end = window.addr + _LONG + window.size // 2
-        # The range has much in it that is nobody's to call; a model touches its window only.
-        if isinstance(self.observer, ModelObserver) and end <= 1 << self.calls.info.pa_bits:
-            ranges["more than 4 GiB"] = Range(window.addr, end)
-        return ranges
+        # They have much in them that is nobody's to call; a model touches its window only.
+        if not isinstance(self.observer, ModelObserver):
+            return ranges
+        middle = window.addr + window.size // 2
+        long = {
+            "more than 4 GiB": Range(window.addr, middle + _LONG),
+            "much before the window, and half of it": Range(max(0, middle - _LONG), middle),
+            "half the window, and all addresses beyond": Range(middle, end),
+        }
+        return ranges | {name: one for name, one in long.items() if one.end <= end}
 
     def _from_cpus(self, ranges: dict[str, Range]) -> Iterator[CaseResult]:
         """The same from CPUs that are named, with ranges that firmware takes."""

@@ -38,11 +38,17 @@ class Stage:
     """The lines around a request, with their bytes.
 
     ``within`` bounds what is touched and watched; ``parity`` says which lines are
-    dirty and which are stored to by the device.
+    dirty and which are stored to by the device; where it ``is_sparse``, one byte of each is.
     """
 
     def __init__(
-        self, observer: Observer, request: Range, within: Range, parity: int, seed: int
+        self,
+        observer: Observer,
+        request: Range,
+        within: Range,
+        parity: int,
+        seed: int,
+        is_sparse: bool = False,
     ) -> None:
         self.observer = observer
         self.request = request
@@ -53,7 +59,7 @@ class Stage:
             max(request.addr // size * size - guard, within.addr),
             min(-(-request.end // size) * size + guard, within.end),
         )
-        self.patterns = Patterns(self.area, seed)
+        self.patterns = Patterns(self.area, seed, size if is_sparse else 0)
         is_long = self.area.size > _ALTERNATING_LINES * size
         self.roles = Roles(size, parity, _RUN_LINES if is_long else 1)
 

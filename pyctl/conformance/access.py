@@ -66,8 +66,8 @@ class Access(Protocol):
     def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[str]:
         """Make calls from ``cpu``; SIMD and floating-point registers that this changed."""
 
-    def invalidate(self, request: Request, timeout_s: float) -> Record:
-        """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel."""
+    def invalidate(self, request: Request, timeout_s: float, cpu: int | None) -> Record:
+        """Make CLEAN_INV_MEMREGION calls in a loop inside the kernel, from ``cpu`` if given."""
 
     @property
     def is_virtual(self) -> bool:
@@ -145,9 +145,9 @@ class ModuleAccess(Access):
         with self._watching():
             return self._debugfs.vectors_changed_by(requests, cpu, timeout_s)
 
-    def invalidate(self, request: Request, timeout_s: float) -> Record:
+    def invalidate(self, request: Request, timeout_s: float, cpu: int | None) -> Record:
         with self._watching():
-            record, ending = self._debugfs.invalidate(request, timeout_s)
+            record, ending = self._debugfs.invalidate(request, timeout_s, cpu)
         if ending.interrupted:
             raise KeyboardInterrupt
         if ending.timed_out:

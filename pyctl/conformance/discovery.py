@@ -31,6 +31,14 @@ from pyctl.target.answers import RawRequest
 
 SMC64 = 1 << 30
 RESERVED_FID_BITS = range(17, 24)
+OTHER_OWNERS = tuple(
+    fid ^ bits
+    for fid in (CLEAN_INV_MEMREGION, CLEAN_INV_MEMREGION_ATTRIBUTES)
+    for bits in (1 << 31, 1 << 24, 3 << 24)
+)
+"""The same numbers as yielding calls, of the CPU's services and of the board maker's.
+
+ARCH_FEATURES knows the fast calls of the Arm architecture only."""
 
 QUESTIONS = (
     RawRequest(SMCCC_VERSION),
@@ -154,17 +162,22 @@ def _sve_hint(prober: Prober) -> Outcome:
 @rule("FID-4", REQUIRED, WHOLE_SPEC, "Unknown ids give NOT_SUPPORTED.")
 def _unknown(prober: Prober) -> Outcome:
     tried = ", ".join(f"0x{fid:x}" for fid in UNKNOWN_FIDS)
-    return _nobody(prober, UNKNOWN_FIDS, f"Tried {tried}.")
+    return _nobody(prober, UNKNOWN_FIDS, f"Tried {tried}.", OTHER_OWNERS)
 
 
-def _nobody(prober: Prober, fids: Sequence[int], summary: str) -> Outcome:
-    """Each of ``fids`` is refused by ARCH_FEATURES and by the call itself."""
+def _nobody(
+    prober: Prober, fids: Sequence[int], summary: str, only_asked: Sequence[int] = ()
+) -> Outcome:
+    """Each of ``fids`` is refused by ARCH_FEATURES and by the call itself.
+
+    Those that are ``only_asked`` for may be somebody else's, and are never called.
+    """
     target = prober.access.target
     # Should one be taken for the operation, it is a dry run on memory that may be touched.
     x = (target.addr & 0xFFFF_FFFF, 4096, DRY_RUN) if target else (0, 0, DRY_RUN)
     requests = [RawRequest(fid, x) for fid in fids]
     if prober.version >= VERSION_WITH_FEATURES:
-        requests += [RawRequest(ARCH_FEATURES, (fid,)) for fid in fids]
+        requests += [RawRequest(ARCH_FEATURES, (fid,)) for fid in (*fids, *only_asked)]
     # Together they are enough for a rare fault, each by itself need not be.
     times = -(-REPEATS // len(requests))
     wrong = [

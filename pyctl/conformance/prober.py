@@ -150,17 +150,20 @@ class Prober:
         addr = target.end - size if far else target.addr
         return RawRequest(CLEAN_INV_MEMREGION, (addr, size, flags))
 
-    def loop(self, count: int, threads: int = 1, dry_run: bool = False) -> Record:
+    def loop(
+        self, count: int, threads: int = 1, dry_run: bool = False, cpu: int | None = None
+    ) -> Record:
         """``count`` calls of each of ``threads`` threads, as fast as the kernel can.
 
-        Each thread stops at the first status other than SUCCESS.
+        Each thread stops at the first status other than SUCCESS. One alone may be bound to
+        a ``cpu``.
         """
         self.need_attributes()
         target = self.target
         self.access.wait(self.interval_s)
         size = min(target.size, MAX_BYTES)
         request = Request(target.addr, size, "smccc", count, threads, dry_run)
-        record = self.access.invalidate(request, self._timeout_s(request.calls))
+        record = self.access.invalidate(request, self._timeout_s(request.calls), cpu)
         self._slowest_s = max(self._slowest_s, record.elapsed.max / 1e9)
         self.is_limited |= record.errno == errno.EAGAIN
         return record

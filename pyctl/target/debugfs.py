@@ -105,16 +105,18 @@ class Debugfs:
         """Our provider's counters."""
         return Counters.parse(self._fields(PROVIDER_MODULE, "counters"))
 
-    def invalidate(self, request: Request, timeout_s: float) -> tuple[Record, Ending[bytes]]:
-        """Have memregion_test carry out ``request``.
+    def invalidate(
+        self, request: Request, timeout_s: float, cpu: int | None = None
+    ) -> tuple[Record, Ending[bytes]]:
+        """Have memregion_test carry out ``request``, written from ``cpu`` if one is given.
 
         Gives what came of it and whether a timeout or a Ctrl-C cut it short.
         Raises TargetLost where the call never comes back.
         """
         path = self._path(TEST_MODULE, "invalidate")
         try:
-            job = partial(_exchanges, path, [request.text().encode()])
-            ending = self._caller.run(job, timeout_s)
+            job = partial(_exchange_from, path, request.text().encode(), cpu)
+            ending = self._caller.run(job, timeout_s, cpus=() if cpu is None else {cpu})
         except OSError as error:
             raise self._refusal(TEST_MODULE, "invalidate", error) from error
         return _record(ending.value), ending
@@ -332,6 +334,13 @@ def _exchanges(path: Path, writes: Sequence[bytes], interval_s: float = 0) -> by
             time.sleep(interval_s)
         answers.append(exchange(path, write))
     return b"\n".join(answers)
+
+
+def _exchange_from(path: Path, request: bytes, cpu: int | None) -> bytes:
+    """The answer to a request that is made from a CPU; in a child, which is bound for each job."""
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+    return exchange(path, request)
 
 
 def _vectors(path: Path, request: bytes, cpu: int) -> list[str]:

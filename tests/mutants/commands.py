@@ -113,19 +113,12 @@ def complaints(
     for case in answer.get("cases", ()):
         if case["bad"] or case["error"]:
             # The answer's own sentence may be about another case.
-            found.append(f"{command} '{case['name']}': {_sentence(case)}")
+            says = case["bad"][0]["sentence"] if case["bad"] else case["error"]
+            found.append(f"{command} '{case['name']}': {says}")
             break
     if status not in (0, 3) and not found:
         found.append(f"{command}: {answer['error']}")
     return found
-
-
-def _sentence(case: dict[str, Any]) -> str:
-    """What one bad case says: its first bad line, or why it broke off."""
-    if not case["bad"]:
-        return str(case["error"])
-    bad = case["bad"][0]
-    return f"{bad['verdict']}: the {bad['side']} sees wrong bytes at {bad['addr']}"
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ DEFECTS = {
     # Attributes and discovery.
     "lies about being global": "attr_global:1",
     "advertises a latency that it does not keep": "attr_latency_us:1,latency:20000",
+    "late on CPU 2": "attr_latency_us:100,latency:20000@cpu=2",
     "advertises a rate that it does not allow": "attr_rate:1000000,rate_limit:5/1000000",
     "SMCCC_VERSION differs on one CPU": "version:1.1@cpu=1",
     "SMCCC_VERSION changes between calls": "version:1.1@every=20",

@@ -62,8 +62,13 @@ class DirectAccess(ModuleAccess):
         assert written == len(text)
         return changed
 
-    def invalidate(self, request, timeout_s):
-        return self._debugfs.invalidate_unbounded(request)
+    def invalidate(self, request, timeout_s, cpu):
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, before if cpu is None else {cpu})
+        try:
+            return self._debugfs.invalidate_unbounded(request)
+        finally:
+            os.sched_setaffinity(0, before)
 
 
 @pytest.fixture
@@ -233,6 +238,7 @@ BROKEN = {
     "unknown-status": ((), "status:-77", {"CALL-1", "CALL-3", "STAT-1"}),
     "latency": (("latency_us=100",), "latency:5000", {"TIME-1"}),
     "latency-at-times": (("latency_us=100",), "latency:5000@every=8", {"TIME-1"}),
+    "latency-of-a-cpu": (("latency_us=100",), "latency:5000@cpu=1", {"TIME-1"}),
     "rate": (("rate=200",), "rate_limit:2/100000", {"RATE-1"}),
     "busy-with-long-ranges": ((), "busy_over", {"CALL-4"}),
     "whole-blocks-only": ((), "refuse_unaligned:0x2000", {"CALL-1"}),

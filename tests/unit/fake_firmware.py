@@ -162,20 +162,22 @@ class FakeFirmware:
             self.watched.there = self.watched.number
         return SUCCESS
 
-    def invalidate(self, request: Request, timeout_s: float) -> Record:
+    def invalidate(self, request: Request, timeout_s: float, cpu: int | None) -> Record:
         """Serve what memregion_test makes of a request ``via=smccc``."""
         if not (request.count > 0 and 0 < request.threads <= self.max_threads):
             raise OperationFailed("The file invalidate refused the request: Invalid argument.")
         with self.within(timeout_s):
-            return self.loop(request)
+            return self.loop(request, cpu or 0)
 
-    def loop(self, request: Request) -> Record:
+    def loop(self, request: Request, first_cpu: int) -> Record:
         """Make the calls of all threads, one after the other."""
         completed, statuses, times = 0, [], []
-        for self.cpu in range(request.threads):
+        for self.cpu in range(first_cpu, first_cpu + request.threads):
             for _ in range(request.count):
                 before = self.now
-                raw = RawRequest(OPERATION, (request.addr, request.size, int(request.dry_run)), 0)
+                raw = RawRequest(
+                    OPERATION, (request.addr, request.size, int(request.dry_run)), self.cpu
+                )
                 status = self.answer(raw)[0] & 0xFFFF_FFFF
                 statuses.append(status - (1 << 32) if status >> 31 else status)
                 times.append(round((self.now - before) * 1e9) + 800)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyctl.coherency.cases import run_single, single_cases
+from pyctl.coherency.cases import SPARSE, run_single, single_cases
 from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, Count, Patterns
 from pyctl.coherency.stage import Stage
 from pyctl.ranges import Range
@@ -236,6 +236,50 @@ def test_good_cache_is_clean_in_every_case() -> None:
             lambda r, o=observer: good(o.reference, r),  # type: ignore[misc]
         )
         assert count.bad == []
+
+
+def test_a_sparse_pattern_differs_in_one_byte_of_each_line_and_in_every_byte_of_some() -> None:
+    patterns = Patterns(WINDOW, 7, LINE)
+    differing = [n for n, old in enumerate(patterns.old) if patterns.cpu[n] != old]
+    assert differing == [n for n, old in enumerate(patterns.old) if patterns.device[n] != old]
+    assert [n // LINE for n in differing] == list(range(WINDOW.size // LINE))
+    assert {n % LINE for n in differing[:LINE]} == set(range(LINE))
+    assert all(patterns.cpu[n] != patterns.device[n] for n in differing)
+
+
+@pytest.mark.parametrize("looked_at", [slice(0, 8), slice(0, LINE // 2), slice(8, LINE)])
+def test_a_line_that_counts_as_dirty_by_a_part_of_it_is_bad_in_one_case(looked_at: slice) -> None:
+    def clean_inv(reference: Reference, request: Range) -> None:
+        for _, line in reference.lines(request.addr, request.end - 1):
+            is_dirty = reference.cache[line][looked_at] != reference.synced[line][looked_at]
+            reference.operate(line, clean=is_dirty, invalidate=True)
+
+    bad = {name: bad_lines(name, request, clean_inv) for name, request in CASES.items()}
+    assert {name for name, lines in bad.items() if lines} == {SPARSE}
+
+
+def test_a_line_of_which_one_byte_is_asked_for_is_not_left_out() -> None:
+    def clean_inv(reference: Reference, request: Range) -> None:
+        for start, line in reference.lines(request.addr, request.end - 1):
+            if start != request.end - 1:
+                reference.operate(line, clean=True, invalidate=True)
+
+    bad = {name: bad_lines(name, request, clean_inv) for name, request in CASES.items()}
+    assert {name for name, lines in bad.items() if lines} == {
+        "first byte of a line",
+        "a line, and the next one's first byte",
+    }
+
+
+CASES = single_cases(WINDOW, LINE, 4096)
+
+
+def bad_lines(name: str, request: Range, operation: Callable[[Reference, Range], None]) -> int:
+    observer = PythonObserver()
+    count = run_single(
+        observer, name, request, WINDOW, lambda one: operation(observer.reference, one)
+    )
+    return len(count.bad)
 
 
 @given(st.dictionaries(st.integers(0, 40), st.binary(min_size=8, max_size=8)))

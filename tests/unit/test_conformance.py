@@ -20,7 +20,7 @@ from pyctl.conformance.outcome import (
     Blocked,
 )
 from pyctl.conformance.prober import Prober
-from pyctl.conformance.questions import _whose_limit
+from pyctl.conformance.questions import _whose_limit, _zeroes
 from pyctl.conformance.run import RULES, Finding, Report
 from pyctl.errors import TargetLost
 from pyctl.ranges import Range
@@ -155,7 +155,7 @@ def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
     found = findings(FakeFirmware(x1=1, latency_us=100, rate=1000))
     for finding in found.values():
         expected = OBSERVED if finding.rule.severity == OBSERVED else PASS
-        if finding.rule.id in ("OPEN-5", "OPEN-6", "REG-3"):
+        if finding.rule.id in ("OPEN-5", "OPEN-6", "OPEN-14", "REG-3"):
             expected = NOT_RUN
         assert finding.outcome.result == expected, finding.rule.id
 
@@ -261,6 +261,18 @@ def only_first(act: Callable[[list[int]], None], fid: int) -> Tamper:
     return tamper
 
 
+def announce_another_owners(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    if request.fid == FEATURES and request.x[0] == 0xC100_0005:
+        x[0] = 0
+
+
+def late_on(cpu: int, seconds: float) -> Tamper:
+    def tamper(firmware: FakeFirmware, request: RawRequest, _x: list[int]) -> None:
+        firmware.now += seconds * (request.fid == OPERATION and request.cpu == cpu)
+
+    return tamper
+
+
 def clobbers(*numbers: int) -> Callable[[list[int]], None]:
     def act(x: list[int]) -> None:
         for number in numbers:
@@ -359,6 +371,10 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(tamper=on(0xC000_0F0F, returns(-3))),
         {"FID-4"},
     ),
+    "numbers of another owner announced": (
+        lambda: FakeFirmware(tamper=announce_another_owners),
+        {"FID-4"},
+    ),
     "attributes change": (
         lambda: FakeFirmware(tamper=on(ATTRIBUTES, sets(2, 77), every=30)),
         {"ATTR-1", "ATTR-2"},
@@ -382,7 +398,7 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
     "busy for ever": (lambda: FakeFirmware(tamper=on(OPERATION, returns(BUSY))), {"CALL-1"}),
     "operation of one CPU": (
         lambda: FakeFirmware(tamper=on_cpu(2, OPERATION, returns(-3))),
-        {"CALL-2"},
+        {"CALL-2", "CALL-3"},
     ),
     "large ranges": (lambda: FakeFirmware(tamper=pages_only), {"CALL-3", "CALL-4"}),
     "dry run refused": (lambda: FakeFirmware(tamper=ignores_dry_run_bit), {"DRY-1"}),
@@ -393,6 +409,10 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
     ),
     "a global lie": (lambda: FakeFirmware(x1=1, global_lie=True), {"ATTR-3"}),
     "a latency lie": (lambda: FakeFirmware(latency_us=100, duration_us=2000), {"TIME-1"}),
+    "a latency lie of one CPU": (
+        lambda: FakeFirmware(latency_us=100, tamper=late_on(2, 0.002)),
+        {"TIME-1"},
+    ),
     "a large latency lie": (
         lambda: FakeFirmware(latency_us=10, duration_us=400_000),
         {"TIME-1"},
@@ -566,6 +586,35 @@ def test_a_slow_call_of_which_nothing_is_stated_is_worth_asking(
     outcome = findings(FakeFirmware(**states))["OPEN-8"].outcome
     assert (outcome.result, outcome.is_odd) == (OBSERVED, is_odd)
     assert ("a call took 1.3 s" in outcome.summary) == is_odd
+
+
+def test_one_slow_moment_is_not_worth_asking() -> None:
+    slow = True
+
+    def slow_at_first(firmware: FakeFirmware, request: RawRequest, _x: list[int]) -> None:
+        firmware.now += 1.3 * (slow and request.fid == OPERATION)
+
+    prober = Prober(FakeFirmware(tamper=slow_at_first))
+    assert prober.call_s > 1
+    assert _zeroes.check(prober).is_odd
+    slow = False
+    assert not _zeroes.check(prober).is_odd
+
+
+def test_undefined_bits_that_are_set_are_worth_asking() -> None:
+    assert not findings(FakeFirmware(x1=1))["OPEN-9"].outcome.is_odd
+    assert findings(FakeFirmware(x1=2))["OPEN-9"].outcome.is_odd
+    assert findings(FakeFirmware(latency_us=1 << 40 | 100))["OPEN-9"].outcome.is_odd
+
+
+def test_borders_are_asked_about_in_dry_runs_only() -> None:
+    outcome = findings(FakeFirmware(), risky=True)["OPEN-14"].outcome
+    asked = {call.request.x for call in outcome.calls}
+    assert ((1 << 32) - 4096, 8192, 1) in asked
+    assert (TARGET.addr // (1 << 30) + 1 << 30) - 4096 in {x[0] for x in asked}
+    assert ((1 << 44) - 4096, 4096, 1) in asked
+    assert all(x[2] == 1 for x in asked)
+    assert not outcome.is_odd
 
 
 def test_not_required_for_a_good_range_is_observed_and_no_pass() -> None:

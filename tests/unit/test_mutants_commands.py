@@ -26,7 +26,7 @@ def test_a_board_that_is_lost_names_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 RULE = {"id": "FID-1", "result": "pass", "evidence": {"summary": "Because."}}
 CASE = {"name": "a page", "bad": [], "error": None}
-BAD = {"verdict": "stale", "side": "cpu", "addr": "0x5f001040"}
+BAD = {"sentence": "line 0x5f001040: stale: at 0x5f001041 the cpu sees 0"}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ BAD = {"verdict": "stale", "side": "cpu", "addr": "0x5f001040"}
             "coherency",
             1,
             {"cases": [CASE, CASE | {"name": "a line", "bad": [BAD]}], "error": "1 of 9 lines."},
-            ["coherency 'a line': stale: the cpu sees wrong bytes at 0x5f001040"],
+            ["coherency 'a line': line 0x5f001040: stale: at 0x5f001041 the cpu"],
         ),
         # The answer's sentence is about the first case with bad lines, not the first bad one.
         (
