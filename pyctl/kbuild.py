@@ -15,7 +15,7 @@ from pyctl.errors import NotReady
 
 SOURCE_TOP = Path(__file__).parent / "source"
 """In a checkout links to the files, in what is installed the files themselves."""
-_PATTERNS = ("Kbuild", "module/**/Kbuild", "module/**/*.c", "module/**/*.h")
+_PATTERNS = ("Kbuild", "module/**/Kbuild", "module/**/*.[chS]")
 _MADE = ".mod.c"
 """What make itself adds to a tree in which somebody has built."""
 

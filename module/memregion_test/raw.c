@@ -9,14 +9,17 @@
 
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 
 #include "memregion_test.h"
+#include "watched.h"
 
 #define NR_REGISTERS	18	/* x0..x17 */
 #define ANY_CPU		(-1)
+#define WATCHED_FILLER	0xc3c3c3c33c3c3c00
 
 union raw_registers {
 	struct arm_smccc_1_2_regs regs;
@@ -28,12 +31,14 @@ static_assert(sizeof(struct arm_smccc_1_2_regs) == NR_REGISTERS * sizeof(unsigne
 /**
  * struct raw_record - one call
  * @registers: arguments, then results
+ * @watched: registers that no call may change
  * @conduit: instruction to use
  * @cpu: where, or %ANY_CPU
  * @error: 0, or why the call was not made
  */
 struct raw_record {
 	union raw_registers registers;
+	struct watched_registers watched;
 	enum arm_smccc_conduit conduit;
 	int cpu;
 	int error;
@@ -110,11 +115,31 @@ static int raw_parse(char *line, void *data)
 	return record->conduit == SMCCC_CONDUIT_NONE ? -EOPNOTSUPP : 0;
 }
 
+static const char * const watched_names[NR_WATCHED] = {
+	"x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x29", "x30",
+	[WATCHED_SP_EL0] = "SP_EL0",
+	[WATCHED_TPIDR_EL0] = "TPIDR_EL0",
+	[WATCHED_TPIDRRO_EL0] = "TPIDRRO_EL0",
+};
+
 static int raw_call(void *data)
 {
 	struct raw_record *record = data;
+	struct arm_smccc_1_2_regs *regs = &record->registers.regs;
+	struct watched_registers *watched = &record->watched;
+	unsigned long flags;
+	unsigned int i;
 
-	smccc_invoke(record->conduit, &record->registers.regs, &record->registers.regs);
+	/* Each another, and nothing that firmware leaves there by chance. */
+	for (i = WATCHED_X19; i <= WATCHED_X28; i++)
+		watched->before[i] = WATCHED_FILLER | i;
+
+	local_irq_save(flags);
+	if (record->conduit == SMCCC_CONDUIT_HVC)
+		watched_hvc(regs, regs, watched);
+	else
+		watched_smc(regs, regs, watched);
+	local_irq_restore(flags);
 	return 0;
 }
 
@@ -138,6 +163,7 @@ static void raw_run(void *data)
 static void raw_show(struct seq_file *m, const void *data)
 {
 	const struct raw_record *record = data;
+	const struct watched_registers *watched = &record->watched;
 	unsigned int i;
 
 	if (record->error) {
@@ -146,6 +172,9 @@ static void raw_show(struct seq_file *m, const void *data)
 	}
 	for (i = 0; i < NR_REGISTERS; i++)
 		seq_printf(m, "x%u=0x%lx\n", i, record->registers.x[i]);
+	for (i = 0; i < NR_WATCHED; i++)
+		if (watched->after[i] != watched->before[i])
+			seq_printf(m, "lost_%s=0x%llx\n", watched_names[i], watched->after[i]);
 }
 
 const struct request_type raw_type = {

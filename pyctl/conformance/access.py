@@ -18,7 +18,7 @@ from pyctl.errors import NotReady, OperationFailed, TargetLost
 from pyctl.firmware.client import Stub
 from pyctl.ranges import Range
 from pyctl.target.aim import Aim, Wish, aim
-from pyctl.target.answers import Info, RawRequest, Record, Request
+from pyctl.target.answers import Info, RawAnswer, RawRequest, Record, Request
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.observers import AliasObserver, ModelObserver, Observer
 from pyctl.target.provider import calls_inside
@@ -56,8 +56,8 @@ class Access(Protocol):
 
     def calls(
         self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
-    ) -> list[list[int]]:
-        """Make calls, ``interval_s`` or more apart; x0 to x17 of each.
+    ) -> list[RawAnswer]:
+        """Make calls, ``interval_s`` or more apart; what each returned.
 
         This and the next two raise TargetLost or OperationFailed where all of it is not
         done within ``timeout_s``.
@@ -137,7 +137,7 @@ class ModuleAccess(Access):
 
     def calls(
         self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
-    ) -> list[list[int]]:
+    ) -> list[RawAnswer]:
         with self._watching():
             return self._debugfs.raw_calls(requests, timeout_s, interval_s)
 

@@ -38,11 +38,13 @@ class Call:
     """One SMCCC call that was made: what was asked for, and all registers as they came back.
 
     ``sent`` is x1 to x17 as they went in: beyond the arguments, recognisable numbers.
+    ``lost`` are others that came back changed, with their new values.
     """
 
     request: RawRequest
     sent: tuple[int, ...]
     x: tuple[int, ...]
+    lost: tuple[tuple[str, int], ...] = ()
 
     @property
     def status(self) -> int:
@@ -59,11 +61,12 @@ class Call:
 
     def as_json(self) -> dict[str, Any]:
         """The exact registers."""
+        out = [*((f"x{n}", value) for n, value in enumerate(self.x)), *self.lost]
         return {
             "fid": f"0x{self.request.fid:08x}",
             "cpu": self.request.cpu,
             "in": {f"x{n}": f"0x{value:x}" for n, value in enumerate(self.sent, 1)},
-            "out": {f"x{n}": f"0x{value:x}" for n, value in enumerate(self.x)},
+            "out": {name: f"0x{value:x}" for name, value in out},
         }
 
     def __str__(self) -> str:

@@ -84,8 +84,8 @@ class Prober:
         timeout_s = self._timeout_s(operations) + len(requests) * interval_s
         answers = self.access.calls(filled, interval_s, timeout_s)
         made = [
-            Call(request, sent.x, tuple(x))
-            for request, sent, x in zip(requests, filled, answers, strict=True)
+            Call(request, sent.x, answer.x, answer.lost)
+            for request, sent, answer in zip(requests, filled, answers, strict=True)
         ]
         self.log += made
         self.is_limited |= any(call.status == RATE_LIMITED for call in made)

@@ -126,6 +126,31 @@ def _floating_point_control(prober: Prober) -> Outcome:
     return _kept(prober, lambda name: not name.startswith("v"))
 
 
+@rule("REG-6", REQUIRED, WHOLE_SPEC, "A call preserves x18 to x30 and SP_EL0.")
+def _saved_registers(prober: Prober) -> Outcome:
+    return _never_lost(prober, lambda name: not name.startswith("TPIDR"))
+
+
+@rule(
+    "REG-7",
+    REQUIRED,
+    WHOLE_SPEC_DEDUCED,
+    "A call preserves TPIDR_EL0 and TPIDRRO_EL0.",
+)
+def _thread_registers(prober: Prober) -> Outcome:
+    """They are the caller's own, by which its threads know themselves, and no results."""
+    return _never_lost(prober, lambda name: name.startswith("TPIDR"))
+
+
+def _never_lost(prober: Prober, is_meant: Callable[[str], bool]) -> Outcome:
+    """Whether all calls, of each kind and on every CPU, left those registers alone."""
+    _call_all(prober)
+    for call in prober.log:
+        if names := [name for name, _value in call.lost if is_meant(name)]:
+            return failed(f"{call} and changed {', '.join(names)}.", [call])
+    return _preserved(prober)
+
+
 def _kept(prober: Prober, is_meant: Callable[[str], bool]) -> Outcome:
     """Whether calls of all kinds leave those registers alone that are meant, on every CPU."""
     kinds = [*_harmless(prober), prober.request(DRY_RUN), prober.request()]

@@ -35,6 +35,9 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
     def text(self, key: str) -> str:
         """The value as it stands."""
         try:
@@ -194,6 +197,15 @@ class RawRequest:
         if self.cpu is not None:
             pairs.append(("cpu", self.cpu))
         return words(pairs) + "\n"
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """What a raw SMCCC call returned: x0 to x17."""
+
+    x: tuple[int, ...]
+    lost: tuple[tuple[str, int], ...] = ()
+    """Registers that no call may change and this one has, each with its new value."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pyctl.target.answers import (
     Info,
     NamedRange,
     ProviderAttributes,
+    RawAnswer,
     RawRequest,
     Record,
     Request,
@@ -139,19 +140,19 @@ class Debugfs:
             answer = exchange(self._path(TEST_MODULE, "smccc"), request.encode())
         except OSError as error:
             raise self._refusal(TEST_MODULE, "smccc", error) from error
-        return registers(answer, 1)[0]
+        return list(registers(answer, 1)[0].x)
 
     def raw_calls(
         self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float = 0
-    ) -> list[list[int]]:
-        """Make raw SMCCC calls one after the other; gives x0 to x17 of each.
+    ) -> list[RawAnswer]:
+        """Make raw SMCCC calls one after the other; gives what each returned.
 
         At least ``interval_s`` seconds lie between two calls. Raises KeyboardInterrupt on a
         Ctrl-C, OperationFailed where the time runs out between two calls, and TargetLost
         where one never comes back.
         """
         limit = 1 if interval_s else self.info().max_request_bytes
-        answers: list[list[int]] = []
+        answers: list[RawAnswer] = []
         # Somebody must be left to notice that a CPU does not come back.
         for part in leaving_a_cpu(requests, os.sched_getaffinity(0)):
             if answers:
@@ -161,7 +162,7 @@ class Debugfs:
 
     def _raw_calls(
         self, requests: Sequence[RawRequest], timeout_s: float, interval_s: float, limit: int
-    ) -> list[list[int]]:
+    ) -> list[RawAnswer]:
         path = self._path(TEST_MODULE, "smccc")
         writes = list(joined([request.text().encode() for request in requests], limit))
         try:

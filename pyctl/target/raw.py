@@ -12,10 +12,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pyctl.errors import OperationFailed
-from pyctl.target.answers import Fields, RawRequest, blocks
+from pyctl.target.answers import Fields, RawAnswer, RawRequest, blocks
 
 _REGISTERS = re.compile(r"\s+".join(rf"x{number}=0x([0-9a-f]+)" for number in range(18)))
 """An answer of ``smccc`` as it should be; any other is looked at word by word, to say why."""
+_LOST = "lost_"
 
 
 def cpus_of(requests: Iterable[RawRequest]) -> set[int]:
@@ -48,9 +49,9 @@ def joined(lines: Sequence[bytes], limit: int) -> Iterator[bytes]:
         yield write
 
 
-def registers(answer: bytes, calls: int) -> list[list[int]]:
-    """x0 to x17 of each of ``calls`` calls, from an answer of the file ``smccc``."""
-    found = []
+def registers(answer: bytes, calls: int) -> list[RawAnswer]:
+    """What each of ``calls`` calls returned, from an answer of the file ``smccc``."""
+    found: list[RawAnswer] = []
     texts = list(blocks(answer.decode(errors="replace")))
     if len(texts) != calls:
         raise OperationFailed(
@@ -59,11 +60,15 @@ def registers(answer: bytes, calls: int) -> list[list[int]]:
         )
     for text in texts:
         if match := _REGISTERS.fullmatch(text.strip()):
-            found.append([int(value, 16) for value in match.groups()])
+            found.append(RawAnswer(tuple(int(value, 16) for value in match.groups())))
             continue
         fields = Fields("memregion_test's file smccc", text)
         if "errno" in fields:
             why = os.strerror(fields.number("errno"))
             raise OperationFailed(f"The raw SMCCC call was not made: {why}.")
-        found.append([fields.number(f"x{number}") for number in range(18)])
+        x = tuple(fields.number(f"x{number}") for number in range(18))
+        lost = [key for key in fields if key.startswith(_LOST)]
+        found.append(
+            RawAnswer(x, tuple((key.removeprefix(_LOST), fields.number(key)) for key in lost))
+        )
     return found

@@ -199,6 +199,19 @@ DEFECTS: dict[str, Edit] = {
         "\tfor (unsigned int i = 1; i <= 3; i++)\n"
         "\t\tcall.x[i] = (uint32_t)call.arg[i];\n" + _HANDLE,
     ),
+    "x18 lost": (CACHE, _RETURN, _RETURN + "\tcall->x[18] = 0;\n"),
+    "x19 lost": (CACHE, _RETURN, _RETURN + "\tcall->x[19] = call->entered;\n"),
+    "x20 to x28 lost with an id that nobody has": (
+        DISPATCH,
+        "\tif (!service) {\n",
+        "\tfor (int i = 20; !service && FID_OWNER(fid) == OWNER_ARCH && i < 29; i++)\n"
+        "\t\tcall.x[i] = 0;\n\tif (!service) {\n",
+    ),
+    "TPIDRRO_EL0 lost": (
+        CACHE,
+        _RETURN,
+        _RETURN + '\t__asm__ volatile("msr tpidrro_el0, %0" : : "r"(call->entered));\n',
+    ),
     "status of 16 bits": (
         CACHE,
         _RETURN,

@@ -26,8 +26,8 @@ from pyctl.lab.answers import identity_in, results_of
 from pyctl.lab.replay import replay_of
 from pyctl.lab.results import BoardIdentity
 from pyctl.target.aim import Wish
-from pyctl.target.answers import blocks
 from pyctl.target.debugfs import exchange
+from pyctl.target.raw import registers
 from pyctl.target.vectors import changed_by_write
 
 SMCCC = Path("/sys/kernel/debug/memregion_test/smccc")
@@ -43,11 +43,9 @@ class DirectAccess(ModuleAccess):
         step = 1 if interval_s else CALLS_PER_WRITE
         for start in range(0, len(requests), step):
             time.sleep(interval_s if start else 0)
-            text = "".join(request.text() for request in requests[start : start + step])
-            for block in blocks(exchange(SMCCC, text.encode()).decode()):
-                words = [word.partition("=") for word in block.split()]
-                assert [name for name, _, _ in words] == [f"x{n}" for n in range(18)]
-                answers.append([int(value, 16) for _, _, value in words])
+            part = requests[start : start + step]
+            text = "".join(request.text() for request in part)
+            answers += registers(exchange(SMCCC, text.encode()), len(part))
         return answers
 
     def vectors(self, requests, cpu, timeout_s):

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 
 from pyctl.errors import OperationFailed, TargetLost
 from pyctl.ranges import Range
-from pyctl.target.answers import Elapsed, FirmwareCalls, RawRequest, Record, Request
+from pyctl.target.answers import (
+    Elapsed,
+    FirmwareCalls,
+    RawAnswer,
+    RawRequest,
+    Record,
+    Request,
+)
 
 VERSION, FEATURES, PSCI_FEATURES = 0x8000_0000, 0x8000_0001, 0x8400_000A
 OPERATION, ATTRIBUTES = 0xC000_0005, 0xC000_0006
@@ -79,6 +86,8 @@ class FakeFirmware:
     tamper: Tamper = lambda _self, _request, _x: None
     spoils: dict[int, list[str]] = field(default_factory=dict)
     """SIMD and floating-point registers that the operation changes, by CPU."""
+    loses: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Registers that it may not change and does, by CPU."""
     now: float = 0
     windows: dict[int, deque[float]] = field(default_factory=dict)
     """Times of the calls that were let through, by CPU."""
@@ -105,12 +114,14 @@ class FakeFirmware:
 
     def calls(
         self, requests: Sequence[RawRequest], interval_s: float, timeout_s: float
-    ) -> list[list[int]]:
-        answers: list[list[int]] = []
+    ) -> list[RawAnswer]:
+        answers: list[RawAnswer] = []
         with self.within(timeout_s):
             for request in requests:
                 self.now += interval_s if answers else 0
-                answers.append(self.answer(request))
+                x = tuple(self.answer(request))
+                lost = self.loses.get(request.cpu or 0, ()) if request.fid == OPERATION else ()
+                answers.append(RawAnswer(x, tuple((name, 0) for name in lost)))
         return answers
 
     def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[str]:

@@ -434,6 +434,13 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(tamper=on_cpu(1, OPERATION, clobbers(*range(4, 18)))),
         {"REG-1"},
     ),
+    "x28 lost": (lambda: FakeFirmware(loses={0: ("x28",)}), {"REG-6"}),
+    "SP_EL0 lost on a CPU": (lambda: FakeFirmware(loses={3: ("SP_EL0",)}), {"REG-6"}),
+    "x18 lost with SMCCC 1.1": (
+        lambda: FakeFirmware(version=0x1_0001, loses={0: ("x18",)}),
+        {"REG-6"},
+    ),
+    "a thread's register lost": (lambda: FakeFirmware(loses={1: ("TPIDR_EL0",)}), {"REG-7"}),
     "x4 at SMCCC 1.1": (
         lambda: FakeFirmware(version=0x1_0001, tamper=on(OPERATION, clobbers(4))),
         {"REG-1"},

@@ -15,7 +15,7 @@ from pyctl.errors import NotReady, OperationFailed, PyctlError
 from pyctl.target import debugfs
 from pyctl.target.answers import RawRequest
 from pyctl.target.debugfs import Debugfs
-from pyctl.target.raw import leaving_a_cpu
+from pyctl.target.raw import leaving_a_cpu, registers
 
 
 def error_of(machine, action=lambda door: door.info()) -> PyctlError:
@@ -109,6 +109,13 @@ def test_a_raw_call_passes_arguments_and_gives_all_registers(machine, monkeypatc
     assert registers == [n * 3 for n in range(18)]
 
 
+def test_registers_that_a_raw_call_should_have_kept_are_told_with_it() -> None:
+    text = "".join(f"x{n}=0x{n:x}\n" for n in range(18))
+    kept, lost = registers(f"{text}\n{text}lost_x28=0x7\nlost_SP_EL0=0x0\n".encode(), 2)
+    assert kept.x == lost.x == tuple(range(18))
+    assert (kept.lost, lost.lost) == ((), (("x28", 7), ("SP_EL0", 0)))
+
+
 def test_a_raw_call_that_was_not_made_is_an_error(machine, monkeypatch) -> None:
     monkeypatch.setattr(debugfs, "exchange", lambda *_: b"errno=4\n")
     error = error_of(machine, lambda door: door.raw_call(1, ()))
@@ -133,8 +140,8 @@ def test_raw_calls_fill_writes_up_to_what_the_module_takes(machine, monkeypatch)
     monkeypatch.setattr(debugfs, "exchange", answer_fids)
     requests = [RawRequest(fid, (fid,), cpu=0) for fid in range(1, 8)]
     answers = Debugfs(machine.system).raw_calls(requests, 20)
-    assert [x[0] for x in answers] == list(range(1, 8))
-    assert all(len(x) == 18 for x in answers)
+    assert [answer.x[0] for answer in answers] == list(range(1, 8))
+    assert all(len(answer.x) == 18 and not answer.lost for answer in answers)
     path = machine.system.path("/sys/kernel/debug/memregion_test/writes")
     *writes, rest = path.read_bytes().split(b"--")
     assert rest == b""
