@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pyctl.cache import Cache
-from pyctl.errors import TargetLost
+from pyctl.errors import PyctlError, TargetLost
 from pyctl.firmware.settings import parse_settings
 from pyctl.vm.build import stub_source
 from pyctl.vm.factory import BoardFactory
@@ -31,6 +31,7 @@ from tests.mutants import firmware, stub
 from tests.mutants.source import Edit, edited
 
 TIMEOUT_S = 900
+NOT_BUILT = "the stub does not build"
 COMMANDS = ("coherency", "conformance")
 """In this order, for what only the first call does is seen by who looks at memory."""
 BOARDS: dict[str, dict[str, Any]] = {"dt": {"cpus": 4}, "uefi": {"boot": "uefi", "cpus": 4}}
@@ -131,6 +132,10 @@ def _board(spec: Spec, edit: Edit | None) -> Iterator[Board]:
         return
     with tempfile.TemporaryDirectory() as directory:
         edited(stub_source(), edit).write(Path(directory))
+        try:
+            boards.builder.stub(Path(directory))
+        except PyctlError as error:
+            raise SystemExit(f"{NOT_BUILT}: {error}") from None
         # A snapshot of each would cost more than it spares.
         with boards.boot(replace(spec, stub=Path(directory)), cold=True) as board:
             yield board

@@ -31,7 +31,8 @@ def test_the_modules_source_beside_pyctl_is_that_of_the_checkout() -> None:
     assert files == {
         str(path.relative_to(TOP)): path.read_bytes()
         for path in written
-        if path.name == "Kbuild" or (path.suffix in (".c", ".h", ".S") and ".mod" not in path.suffixes)
+        if path.name == "Kbuild"
+        or (path.suffix in (".c", ".h", ".S") and ".mod" not in path.suffixes)
     }
 
 

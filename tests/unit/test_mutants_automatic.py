@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mutants that nobody chose: which changes are made, and that each is one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+
+from pyctl.cache import Tree
+from pyctl.kbuild import module_source
+from pyctl.vm.build import stub_source
+from tests.mutants import automatic, survivors
+from tests.mutants.source import edited
+from tests.unit.test_mutants import mutants
+
+__all__ = ["mutants"]
+pytest.importorskip("tree_sitter_c", reason="missing: tree-sitter-c, of the extra dev")
+SOURCE = b"""\
+#define TRIES 5
+static_assert(TRIES);
+static int call(struct one *one, u64 base, u32 size)
+{
+	char name[16];
+
+	if (base + size <= limit && fault_hits(one))
+		return 0;
+	if (one->size == size)
+		return -1;
+	lock(one);
+	use(size, base);
+	return one ? 2 : 3;
+}
+"""
+
+
+def test_each_kind_of_change_is_made() -> None:
+    made = {
+        (SOURCE[start:end].decode(), new.decode())
+        for start, end, new in automatic.changes_of(SOURCE)
+    }
+    assert made == {
+        ("5", "5 + 1"),
+        ("u64", "u32"),
+        ("0", "(0 + 1)"),
+        ("(one->size == size)", "(!(one->size == size))"),
+        ("==", "!="),
+        ("-1", "(-1 + 1)"),
+        ("lock(one);", ";"),
+        ("use(size, base);", ";"),
+        ("size, base", "base, size"),
+        ("2", "(2 + 1)"),
+        ("3", "(3 + 1)"),
+    }
+
+
+def test_a_mutant_is_the_source_with_one_change() -> None:
+    source = Tree((("a.c", 0o644, SOURCE), ("b.c", 0o644, SOURCE)))
+    found = automatic.mutants_of(source, ("b.c",))
+    assert len({new for _path, _old, new in found.values()}) == len(found)
+    path, old, new = found["b.c 'lock(one);': lock(one); -> ;"]
+    assert (path, old, new) == ("b.c", SOURCE.decode(), old.replace("lock(one)", ""))
+    assert edited(source, (path, old, new)).files[0] == source.files[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "paths"),
+    [(module_source(), automatic.PROVIDER), (stub_source(), automatic.STUB)],
+)
+def test_there_are_many_in_each_file(source: Tree, paths: tuple[str, ...]) -> None:
+    found = automatic.mutants_of(source, paths)
+    for path in paths:
+        assert sum(name.startswith(path) for name in found) >= 3
+
+
+def test_a_survivor_is_a_mutant_and_has_its_proof(mutants: Any) -> None:
+    found = {
+        **automatic.mutants_of(module_source(), automatic.PROVIDER),
+        **automatic.mutants_of(stub_source(), automatic.STUB),
+    }
+    for name, why in survivors.SURVIVORS.items():
+        assert name in found
+        assert why
+    options = argparse.Namespace(by="automatic", sample=None, words=[])
+    assert mutants.jobs(options).keys() == found.keys() - survivors.SURVIVORS.keys()
+
+
+def test_what_the_compiler_refuses_is_killed(mutants: Any) -> None:
+    def job(name: str, broken: str) -> Any:
+        return mutants.Run(name, None, 1.0, broken)
+
+    for broken in (f"{mutants.NOT_BUILT}why", f"{mutants.commands.NOT_BUILT}: why"):
+        run = mutants.score_automatic("a", (job, broken))
+        assert (run.failed, run.broken) == ("the compiler", "")
+    assert mutants.score_automatic("a", (job, "the board was lost")).broken
