@@ -11,12 +11,13 @@ import click
 
 from pyctl.cli.params import Session, json_option, pass_session, scratch_options
 from pyctl.cli.report import ASK, BAD, GOOD, REST, coloured, progress, section
-from pyctl.errors import NotReady, OperationFailed, PyctlError
+from pyctl.errors import NotReady, OperationFailed, PyctlError, UsageError
 from pyctl.numbers import size_text
 
 if TYPE_CHECKING:
     from pyctl.conformance.run import Finding, Report
     from pyctl.target.aim import Aim
+    from pyctl.target.answers import Info
     from pyctl.target.debugfs import Debugfs
 
 SHAPE: dict[str, Any] = {
@@ -39,6 +40,11 @@ SHAPE: dict[str, Any] = {
     help="Also give firmware arguments that may be bad, and store to memory.",
 )
 @click.option(
+    "--provider",
+    is_flag=True,
+    help="Check the provider that is registered, whoever's it is, and not firmware.",
+)
+@click.option(
     "--ledger",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -52,6 +58,7 @@ def conformance(
     ctx: click.Context,
     session: Session,
     risky: bool,
+    provider: bool,
     ledger: Path | None,
     scratch: int | None,
     node: int | None,
@@ -68,6 +75,7 @@ def conformance(
     Examples:
       pyctl conformance
       pyctl conformance --ledger firmware-1.4.json --json
+      pyctl vm run -- pyctl conformance --provider
       pyctl conformance diff firmware-1.3.json firmware-1.4.json
     """
     if ctx.invoked_subcommand is None:
@@ -77,23 +85,41 @@ def conformance(
 
         debugfs = Debugfs(session.system)
         with target_of(debugfs, Wish(scratch=scratch, node=node)) as target:
-            _run(session, debugfs, target, risky, ledger)
+            info = debugfs.info()
+            report = _report(debugfs, info, target, risky, provider)
+            _run(session, info, report, target, risky, ledger)
+
+
+def _report(
+    debugfs: Debugfs, info: Info, target: Aim | None, risky: bool, provider: bool
+) -> Report:
+    from pyctl.conformance.access import ModuleAccess
+    from pyctl.conformance.chain import ModuleChain
+    from pyctl.conformance.run import ProviderReport, Report
+
+    if not provider:
+        return Report(ModuleAccess(debugfs, info, target), risky)
+    if risky:
+        raise UsageError("--risky is about firmware, and --provider about the provider.")
+    return ProviderReport(ModuleChain(debugfs, info, target))
 
 
 def _run(
-    session: Session, debugfs: Debugfs, target: Aim | None, risky: bool, ledger: Path | None
+    session: Session,
+    info: Info,
+    report: Report,
+    target: Aim | None,
+    risky: bool,
+    ledger: Path | None,
 ) -> None:
-    from pyctl.conformance.access import ModuleAccess
     from pyctl.conformance.identity import identify
     from pyctl.conformance.ledger import write
-    from pyctl.conformance.run import RULES, Report
 
-    info = debugfs.info()
-    report = Report(ModuleAccess(debugfs, info, target), risky)
+    rules = report.rules
     session.answer.update(risky=risky, **identify(session.system, info))
     if risky:
         session.note("pyctl: With --risky there are also:")
-        for rule in RULES:
+        for rule in rules:
             if rule.risky:
                 session.note(f"       {rule.id}: {rule.risky}")
 
@@ -108,20 +134,20 @@ def _run(
 
     keep()
     try:
-        progress(RULES[0].statement)
+        progress(rules[0].statement)
         for finding in report.run():
             session.answer["rules"].append(finding.as_json())
             session.answer["ask_vendor"] = [odd.rule.id for odd in report.odd]
             keep()
             done = len(report.findings)
-            progress(f"{done} of {len(RULES)}: {RULES[done % len(RULES)].statement}")
+            progress(f"{done} of {len(rules)}: {rules[done % len(rules)].statement}")
     except PyctlError:
         _tell(session, report, target)
         raise
     except KeyboardInterrupt:
         _tell(session, report, target)
         raise KeyboardInterrupt(
-            f"Interrupted after {len(report.findings)} of {len(RULES)} rules; "
+            f"Interrupted after {len(report.findings)} of {len(rules)} rules; "
             "what is known so far is incomplete and no pass."
         ) from None
     keep()
@@ -135,9 +161,9 @@ def _tell(session: Session, report: Report, target: Aim | None) -> None:
     bad, warnings = report.broken, report.warnings
     rules = "1 required rule" if len(bad) == 1 else f"{len(bad)} required rules"
     if bad:
-        section(session, f"FAIL: firmware breaks {rules}.", BAD, _lines(bad))
+        section(session, f"FAIL: {report.subject} breaks {rules}.", BAD, _lines(bad))
     elif report.complete and not report.blocked:
-        session.say(coloured("PASS: firmware breaks no required rule.", GOOD))
+        session.say(coloured(f"PASS: {report.subject} breaks no required rule.", GOOD))
     else:
         session.say(coloured("INCOMPLETE: no rule that was run is broken.", ASK))
     section(session, "Broken, but only recommended:", ASK, _lines(warnings))
@@ -169,7 +195,7 @@ def _conclude(session: Session, report: Report) -> None:
     if report.broken:
         names = ", ".join(finding.rule.id for finding in report.broken)
         raise OperationFailed(
-            f"Firmware breaks required rules: {names}.",
+            f"{report.subject.capitalize()} breaks required rules: {names}.",
             "The evidence is in the lines of these rules, the registers in --json.",
         )
     if report.blocked:

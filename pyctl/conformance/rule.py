@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pyctl.conformance.outcome import Outcome
-from pyctl.conformance.prober import Prober
 
 WHOLE_SPEC = "DEN0028 v1.7"
 CLEAN_INV_SECTION = "DEN0028 v1.7, 7.10"
@@ -27,13 +27,16 @@ WHOLE_SPEC_DEDUCED = "deduced from DEN0028 v1.7"
 CLEAN_INV_DEDUCED = "deduced from DEN0028 v1.7, 7.10"
 ATTRIBUTES_SECTION = "DEN0028 v1.7, 7.11"
 
-Check = Callable[[Prober], Outcome]
-"""Finds out whether a rule holds; raises NotRun where it cannot be said."""
+Check = Callable[[Any], Outcome]
+"""Finds out whether a rule holds; raises NotRun where it cannot be said.
+
+It takes what its rule is about: a Prober for firmware, a Chain for a provider.
+"""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One statement about firmware, and how to find out whether it holds.
+    """One statement about firmware or a provider, and how to find out whether it holds.
 
     ``id`` is stable: ledgers of different versions are compared by it. ``risky`` names
     what the check does only when it was allowed to.

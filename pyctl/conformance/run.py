@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyctl.conformance import calls, discovery, questions, registers, timing
+from pyctl.conformance import calls, discovery, provider, questions, registers, timing
 from pyctl.conformance.access import Access
 from pyctl.conformance.outcome import FAIL, NOT_RUN, RECOMMENDED, REQUIRED, NotRun, Outcome
 from pyctl.conformance.prober import Prober
@@ -39,11 +39,19 @@ class Finding:
         }
 
 
+PROVIDER_RULES = tuple(one for one in vars(provider).values() if isinstance(one, Rule))
+"""The same for the provider that is registered."""
+
+
 class Report:
     """What is known so far; ``complete`` once every rule has had its turn."""
 
+    subject = "firmware"
+    rules = RULES
+
     def __init__(self, access: Access, risky: bool) -> None:
         self._prober = Prober(access, risky)
+        self._asked: object = self._prober
         self.findings: list[Finding] = []
         self.complete = False
 
@@ -52,9 +60,9 @@ class Report:
 
         An error that is none of firmware's answers ends the run; it names the rule.
         """
-        for rule in RULES:
+        for rule in self.rules:
             try:
-                outcome = rule.check(self._prober)
+                outcome = rule.check(self._asked)
             except NotRun as reason:
                 outcome = reason.outcome
             except PyctlError as error:
@@ -111,3 +119,21 @@ class Report:
             for finding in self.findings
             if finding.outcome.result == FAIL and finding.rule.severity == severity
         ]
+
+
+class ProviderReport(Report):
+    """The same of the provider that is registered."""
+
+    subject = "the provider"
+    rules = PROVIDER_RULES
+
+    def __init__(self, chain: provider.Chain) -> None:
+        self._asked = self._chain = chain
+        self.findings = []
+        self.complete = False
+
+    @property
+    def attributes(self) -> dict[str, str] | None:
+        """x0 to x4 of ATTRIBUTES, raw."""
+        raw = self._chain.stated.raw
+        return {f"x{n}": f"0x{x:x}" for n, x in enumerate(raw)} if raw else None

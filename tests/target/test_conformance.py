@@ -214,6 +214,23 @@ def test_what_is_left_open_is_worth_asking_and_no_failure(check, kind, odd):
     assert {rule for rule, outcome in found.items() if outcome.is_odd} - {"OPEN-8"} == odd
 
 
+def test_our_provider_passes_the_rules_of_the_series(pyctl, provider, stub):
+    provider.load("latency_us=2000")
+    ended = pyctl("conformance", "--provider", "--json")
+    assert (ended.status, results(ended, "fail")) == (0, set()), ended.err
+    assert len(results(ended, "pass")) == 8
+    assert ended.json["ask_vendor"] == []
+    assert stub.get("queue_length") == 0
+    assert Faults(stub).armed() == []
+
+
+def test_a_provider_that_is_not_there_cannot_be_checked(pyctl, provider):
+    provider.unload()
+    ended = pyctl("conformance", "--provider", "--json")
+    assert ended.status == 3
+    assert "No provider is registered" in ended.json["error"]
+
+
 BROKEN = {
     "smccc": (("smccc=1.0",), "", {"DISC-1"}),
     "nothing": (("clean_inv=0", "attributes=0"), "", {"DISC-2"}),

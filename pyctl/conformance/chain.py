@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's call, and what firmware saw of it, for the rules about the provider."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from pyctl.conformance.provider import Chain, Seen
+from pyctl.errors import NotReady
+from pyctl.firmware.client import Faults, LogEntry, Stub
+from pyctl.firmware.faults import parse_faults
+from pyctl.ranges import Range
+from pyctl.smccc import CLEAN_INV_MEMREGION
+from pyctl.target.aim import Aim
+from pyctl.target.answers import Info, Request
+from pyctl.target.bounded import Child, finish
+from pyctl.target.debugfs import Debugfs
+
+_TIMEOUT_S = 60.0
+
+
+class ModuleChain(Chain):
+    """The chain of this machine, asked through memregion_test."""
+
+    def __init__(self, debugfs: Debugfs, info: Info, target: Aim | None) -> None:
+        """NotReady where the kernel has no such call, or nobody answers it."""
+        if not (info.framework and info.provider):
+            raise NotReady(
+                "No provider is registered, so that there is none to check."
+                if info.framework
+                else "This kernel has no cpu_cache_invalidate_memregion(), and so no provider.",
+                "See `pyctl doctor`, and `pyctl load`.",
+            )
+        self._debugfs, self._aim = debugfs, target
+        self.target = target.range if target else None
+        self._stub = Stub(debugfs.raw_call)
+        self.is_watched = info.raw_calls and self._stub.is_ours()
+        self.stated = debugfs.discovery()
+
+    def ask(self, addr: int, size: int, statuses: Sequence[int] = (), faults: str = "") -> Seen:
+        with self._firmware(statuses, faults) as calls:
+            record, ending = self._debugfs.invalidate(Request(addr, size), _TIMEOUT_S)
+            if ending.interrupted:
+                raise KeyboardInterrupt
+        if damage := self._aim.damage() if self._aim else None:
+            raise damage
+        return Seen(record.errno, calls)
+
+    def ask_at_once(self, requests: Sequence[Range], statuses: Sequence[int]) -> list[LogEntry]:
+        with self._firmware(statuses, "") as calls, contextlib.ExitStack() as stack:
+            finish([stack.enter_context(Child(partial(self._ask, one))) for one in requests], 60)
+        return calls
+
+    def _ask(self, one: Range) -> int:
+        return self._debugfs.invalidate_unbounded(Request(one.addr, one.size)).errno
+
+    @contextlib.contextmanager
+    def _firmware(self, statuses: Sequence[int], faults: str) -> Iterator[list[LogEntry]]:
+        """Let firmware answer so; gives, in the end, the calls that it saw meanwhile."""
+        calls: list[LogEntry] = []
+        if not self.is_watched:
+            yield calls
+            return
+        since = self._stub.get("log_total")
+        slots = Faults(self._stub).add(parse_faults(faults)) if faults else []
+        try:
+            for status in statuses:
+                self._stub.queue(status)
+            yield calls
+            calls += self._stub.log(since)
+        finally:
+            if slots:
+                Faults(self._stub).clear(slots)
+            # What nobody has asked for must not be the next one's.
+            while self.target and self._stub.get("queue_length"):
+                dry_run = (self.target.addr, self.target.size, 1)
+                self._debugfs.raw_call(CLEAN_INV_MEMREGION, dry_run)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rules about the provider that is registered, whoever's it is: what the kernel's call makes of it.
+
+They are those of the kernel series (version 2) that introduces the SMCCC provider. What it
+does shows in two places: the errno of the kernel's call, and the calls that firmware has
+seen. Only the virtual board's firmware can say those, and give the answers that a rule is
+about; elsewhere little is left. Ours and one that is built into the kernel are alike here.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyctl.conformance.outcome import OBSERVED, REQUIRED, NotRun, Outcome, failed, passed
+from pyctl.conformance.rule import rule
+from pyctl.firmware.client import LogEntry
+from pyctl.numbers import errno_name
+from pyctl.ranges import Range
+from pyctl.smccc import (
+    BUSY,
+    CLEAN_INV_MEMREGION,
+    INVALID_PARAMETER,
+    NOT_REQUIRED,
+    NOT_SUPPORTED,
+    RATE_LIMITED,
+    status_name,
+)
+from pyctl.target.answers import Discovery
+
+SERIES = "kernel series v2"
+TRIES = 5
+DELAY_DEFAULT_US = 1000
+DELAY_MAX_US = 20_000
+ROUNDING_US = 2
+"""Firmware's counter and the kernel's timers round differently."""
+TICKS_FROM_US = 16_000
+"""fsleep() counts longer ones in ticks, of which an emulator may get several at once."""
+ERRNOS = {
+    NOT_SUPPORTED: errno.EOPNOTSUPP,
+    INVALID_PARAMETER: errno.EINVAL,
+    NOT_REQUIRED: errno.EIO,
+    -77: errno.EIO,
+    1: errno.EIO,
+}
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of one request of the kernel's call: its errno, and the calls firmware saw."""
+
+    errno: int
+    calls: Sequence[LogEntry]
+
+
+class Chain(Protocol):
+    """The kernel's call and what is below it, as far as these rules have to do with them."""
+
+    target: Range | None
+    """Memory that may be cleaned and invalidated."""
+    is_watched: bool
+    """Whether firmware says what it has seen, and answers as it is told to."""
+    stated: Discovery
+
+    def ask(self, addr: int, size: int, statuses: Sequence[int] = (), faults: str = "") -> Seen:
+        """One request; firmware gives ``statuses`` first and suffers ``faults``."""
+
+    def ask_at_once(self, requests: Sequence[Range], statuses: Sequence[int]) -> list[LogEntry]:
+        """Several at the same time; the calls that firmware saw, in its order."""
+
+
+def _page(chain: Chain) -> Range:
+    if chain.target is None:
+        raise NotRun("No memory of this machine is safe to target; see `pyctl regions`.")
+    return Range(chain.target.addr, chain.target.addr + PAGE)
+
+
+def _watched(chain: Chain) -> Range:
+    """A page, where firmware tells what it sees."""
+    if not chain.is_watched:
+        raise NotRun("Only the virtual board's firmware says what it has seen, and answers so.")
+    return _page(chain)
+
+
+def _told(errors: int) -> str:
+    return errno_name(errors) or "success"
+
+
+@rule("PROV-1", REQUIRED, SERIES, "A request without bytes is EINVAL, and no call.")
+def _empty(chain: Chain) -> Outcome:
+    seen = chain.ask(_page(chain).addr, 0)
+    if seen.errno != errno.EINVAL:
+        return failed(f"It was {_told(seen.errno)}.")
+    if seen.calls:
+        return failed(f"Firmware was called: {seen.calls[0]}.")
+    return passed("EINVAL." if not chain.is_watched else "EINVAL, and firmware was not called.")
+
+
+@rule("PROV-2", REQUIRED, SERIES, "What firmware accepts is a success.")
+def _success(chain: Chain) -> Outcome:
+    seen = chain.ask(_page(chain).addr, PAGE)
+    return passed("It was.") if seen.errno == 0 else failed(f"It was {_told(seen.errno)}.")
+
+
+@rule("PROV-3", REQUIRED, SERIES, "A request is one call with its base and length, and no flags.")
+def _one_call(chain: Chain) -> Outcome:
+    page = _watched(chain)
+    ranges = [(page.addr + offset, size) for offset in (0, 1, 63) for size in (1, PAGE, 4097)]
+    # Much of this is nobody's, and on the virtual board nobody's loss.
+    ranges += [(page.addr, (1 << 32) + PAGE), ((1 << 32) + PAGE, PAGE)]
+    for addr, size in ranges:
+        # What firmware leaves in registers must not reach the next call.
+        seen = chain.ask(addr, size, faults="clobber_x1_x3,clobber_x4_x17")
+        made = [(call.fid, call.base, call.length, call.flags) for call in seen.calls]
+        if made != [(CLEAN_INV_MEMREGION, addr, size, 0)]:
+            calls = "; ".join(map(str, seen.calls)) or "none"
+            return failed(f"Of 0x{addr:x} + 0x{size:x} firmware saw these calls: {calls}.")
+    return passed(f"In {len(ranges)} requests.")
+
+
+@rule("PROV-4", REQUIRED, SERIES, "Each status has its errno, also where x0 has an upper half.")
+def _errnos(chain: Chain) -> Outcome:
+    page = _watched(chain)
+    for status, expected in ERRNOS.items():
+        for faults in ("", "x0_garbage"):
+            seen = chain.ask(page.addr, PAGE, [status], faults)
+            if seen.errno != expected:
+                return failed(
+                    f"{status_name(status)} is {_told(seen.errno)} instead of {_told(expected)}."
+                )
+            if len(seen.calls) != 1:
+                return failed(f"After {status_name(status)} there were {len(seen.calls)} calls.")
+    return passed(f"Of {len(ERRNOS)} statuses, and none of them was tried again.")
+
+
+@rule("PROV-5", REQUIRED, SERIES, "BUSY and RATE_LIMITED are tried five times in all, then EBUSY.")
+def _tries(chain: Chain) -> Outcome:
+    page = _watched(chain)
+    for status, refusals in itertools.product((BUSY, RATE_LIMITED), range(1, TRIES + 2)):
+        seen = chain.ask(page.addr, PAGE, [status] * refusals)
+        expected = errno.EBUSY if refusals >= TRIES else 0
+        tries = min(refusals + 1, TRIES)
+        if (seen.errno, len(seen.calls)) != (expected, tries):
+            return failed(
+                f"{status_name(status)} {refusals} times: {_told(seen.errno)} after "
+                f"{len(seen.calls)} calls instead of {_told(expected)} after {tries}."
+            )
+    return passed("Of both, one after the other.")
+
+
+@rule("PROV-6", REQUIRED, SERIES, "Any other refusal ends the tries at once.")
+def _ends(chain: Chain) -> Outcome:
+    seen = chain.ask(_watched(chain).addr, PAGE, [BUSY, RATE_LIMITED, INVALID_PARAMETER])
+    if (seen.errno, len(seen.calls)) == (errno.EINVAL, 3):
+        return passed("At the third try.")
+    return failed(f"It was {_told(seen.errno)} after {len(seen.calls)} calls, not EINVAL after 3.")
+
+
+@rule(
+    "PROV-7", REQUIRED, SERIES, "Between two tries lies the delay that follows from the attributes."
+)
+def _delay(chain: Chain) -> Outcome:
+    """At least that: what makes it longer may be the machine."""
+    page = _watched(chain)
+    delay_us = delay_of(chain.stated.rate_per_s or 0, chain.stated.latency_us or 0)
+    calls = chain.ask(page.addr, PAGE, [BUSY] * TRIES).calls
+    gaps_us = sorted(_gaps_us(calls))
+    if len(gaps_us) != TRIES - 1:
+        raise NotRun(f"There were {len(calls)} tries (PROV-5).")
+    shortest_us = gaps_us[len(gaps_us) // 2 if delay_us >= TICKS_FROM_US else 0]
+    text = f"{delay_us} us follow; {shortest_us:.0f} us were seen."
+    return (failed if shortest_us < delay_us - ROUNDING_US else passed)(text)
+
+
+def delay_of(rate_per_s: int, latency_us: int) -> int:
+    """What the series waits after a try, in us. Only 32 bits of the rate are looked at."""
+    rate_per_s &= 0xFFFF_FFFF
+    delay_us = -(-1_000_000 // rate_per_s) if rate_per_s else 0
+    return min(max(delay_us, latency_us) or DELAY_DEFAULT_US, DELAY_MAX_US)
+
+
+def _gaps_us(calls: Sequence[LogEntry]) -> Iterator[float]:
+    for before, after in itertools.pairwise(calls):
+        yield (after.entered_ns - (before.left_ns or before.entered_ns)) / 1000
+
+
+@rule("PROV-8", REQUIRED, SERIES, "A request has firmware for itself through all its tries.")
+def _alone(chain: Chain) -> Outcome:
+    page = _watched(chain)
+    requests = [Range(page.addr, page.addr + size) for size in (PAGE, 2 * PAGE)]
+    calls = chain.ask_at_once(requests, [BUSY] * 3)
+    lengths = [call.length for call in calls]
+    turns = [length for length, _ in itertools.groupby(lengths)]
+    if len(lengths) != TRIES:
+        raise NotRun(f"Two requests and three BUSY made {len(lengths)} calls (PROV-5).")
+    if len(turns) > len(requests):
+        return failed(f"Tries of two requests were mixed: lengths {lengths}.")
+    if any(gap < 0 for gap in _gaps_us(calls)):
+        return failed("A call began before the one before it had ended.")
+    return passed("Of two at once, one was done before the other began.")
+
+
+@rule(
+    "PROV-9",
+    OBSERVED,
+    SERIES,
+    "That it registers only with firmware that offers both functions, and says so once.",
+)
+def _registration(_chain: Chain) -> Outcome:
+    raise NotRun("It is registered already: unload it, or boot with another --firmware, to see.")
+
+
+@rule("PROV-10", OBSERVED, SERIES, "That the watchdog is touched before each try.")
+def _watchdog(_chain: Chain) -> Outcome:
+    raise NotRun("Nobody outside of the kernel can tell.")
