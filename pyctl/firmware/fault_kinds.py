@@ -32,6 +32,8 @@ CALLS = {
 _CLEAN_INV = ("clean_inv",)
 _CACHE = ("clean_inv", "attributes")
 _ALL = (*_CACHE, "features", "version")
+_NOBODYS = ("version",)
+"""What no kernel calls once it runs; one that does would not outlive some faults."""
 _OPERATION = frozenset(
     {
         "first",
@@ -352,6 +354,14 @@ KINDS = (
         "No fault: ATTRIBUTES leaves x4 alone.",
         calls=("attributes",),
         usual=("attributes",),
+    ),
+    FaultKind("clobber_x18_x30", 44, "Do not preserve x18-x30.", calls=_ALL, usual=_NOBODYS),
+    FaultKind(
+        "clobber_thread",
+        45,
+        "Do not preserve SP_EL0, TPIDR_EL0 and TPIDRRO_EL0.",
+        calls=_ALL,
+        usual=_NOBODYS,
     ),
 )
 KINDS_BY_NAME = {kind.name: kind for kind in KINDS}

@@ -75,6 +75,8 @@ DEFECTS = {
     "clean without invalidating on CPU 3": "clean_only@cpu=3",
     "dry runs carried out by CPU 0": "dry_run_acts@cpu=0",
     "FPCR and FPSR not preserved": "clobber_fpcr",
+    "x18-x30 not preserved": "clobber_x18_x30",
+    "SP_EL0 and thread registers not preserved by CPU 1": "clobber_thread@cpu=1",
 }
 
 # Planted on a board with UEFI as well: one for each way in which a defect shows.

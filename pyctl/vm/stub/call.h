@@ -12,7 +12,7 @@
 
 /* One call, from the exception to the return. */
 struct call {
-	uint64_t *x;		/* the guest's x0-x17, where results go */
+	uint64_t *x;		/* the guest's x0-x30; results go to x0-x17 */
 	uint32_t fid;		/* without the SVE hint */
 	uint64_t arg[5];	/* [1]-[4] = x1-x4, cut to 32 bits for an SMC32 call */
 	unsigned int conduit;	/* CONDUIT_HVC or CONDUIT_SMC */

@@ -301,6 +301,14 @@ static void clobber_fpcr(void)
 			 : "=&r"(value));
 }
 
+/* By the first the kernel knows its task, by the others a program its thread. */
+static void clobber_thread(void)
+{
+	write_sysreg(sp_el0, ~read_sysreg(sp_el0));
+	write_sysreg(tpidr_el0, ~read_sysreg(tpidr_el0));
+	write_sysreg(tpidrro_el0, ~read_sysreg(tpidrro_el0));
+}
+
 void fault_clobber(struct call *call, unsigned int calls)
 {
 	const struct faults *faults = &call->faults;
@@ -313,6 +321,11 @@ void fault_clobber(struct call *call, unsigned int calls)
 	if (fault_hits(faults, FAULT_CLOBBER_X4_X17))
 		for (unsigned int i = first; i <= 17; i++)
 			call->x[i] = ~call->x[i];
+	if (fault_hits(faults, FAULT_CLOBBER_X18_X30))
+		for (unsigned int i = 18; i <= 30; i++)
+			call->x[i] = ~call->x[i];
+	if (fault_hits(faults, FAULT_CLOBBER_THREAD))
+		clobber_thread();
 	if (fault_hits(faults, FAULT_CLOBBER_SIMD))
 		clobber_simd();
 	if (fault_hits(faults, FAULT_CLOBBER_FPCR))

@@ -92,6 +92,9 @@ enum fault_kind {
 	FAULT_REFUSE_UNALIGNED,	/* bytes, a power of two */
 	FAULT_ACCEPT_ANYTHING,	/* ranges and flags that cannot be */
 	FAULT_KEEP_X4,		/* ATTRIBUTES returns no break-even size */
+	/* Registers that a kernel does not outlive, unless it expects it. */
+	FAULT_CLOBBER_X18_X30,
+	FAULT_CLOBBER_THREAD,	/* SP_EL0, TPIDR_EL0 and TPIDRRO_EL0 */
 	FAULT_KINDS,
 };
 

@@ -121,4 +121,8 @@ const struct fault_kind_rules fault_kinds[FAULT_KINDS] = {
 				    DECIDES_ITSELF },
 	[FAULT_KEEP_X4] = { is_nothing, 0, FAULT_ON_ATTRIBUTES, FAULT_ON_ATTRIBUTES,
 			    DECIDES_ITSELF },
+	[FAULT_CLOBBER_X18_X30] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, FAULT_ON_VERSION,
+				    DECIDES_ITSELF },
+	[FAULT_CLOBBER_THREAD] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, FAULT_ON_VERSION,
+				   DECIDES_ITSELF },
 };
