@@ -61,16 +61,19 @@ def clean(
 
 def defects() -> dict[str, dict[str, Any]]:
     """What this program takes for each defect on each board, by name."""
-    wanted: dict[str, tuple[str, Edit | None]] = {
-        name: (fault, None) for name, fault in firmware.DEFECTS.items()
-    }
-    wanted |= {f"source: {name}": ("", edit) for name, edit in stub.DEFECTS.items()}
-    return {
-        f"{board}: {name}": asked(board, fault, edit)
+    wanted = {
+        f"{board}: {name}": asked(board, fault)
         for board in BOARDS
-        for name, (fault, edit) in wanted.items()
+        for name, fault in firmware.DEFECTS.items()
         if (board, name) not in firmware.INVISIBLE
     }
+    wanted |= {
+        f"{board}: source: {name}": asked(board, "", edit)
+        for board in BOARDS
+        for name, edit in stub.DEFECTS.items()
+        if board == "dt" or name in stub.SEEN_WITH_UEFI
+    }
+    return wanted
 
 
 def good() -> dict[str, dict[str, Any]]:

@@ -260,3 +260,15 @@ DEFECTS: dict[str, Edit] = {
         "\tint32_t status = cpu_affinity() ? SMCCC_NOT_SUPPORTED : SMCCC_SUCCESS;\n",
     ),
 }
+
+# Planted on a board with UEFI as well, which boots anew for each: one for each way in which
+# a defect shows.
+SEEN_WITH_UEFI = (
+    "every second line left out",
+    "last word of a line not cleaned",
+    "no more than 64 MiB",
+    "nothing done on CPUs 2 and 3",
+    "busy for ever after a dry run",
+    "x19 lost",
+    "ARCH_FEATURES announces everything",
+)

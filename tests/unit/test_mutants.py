@@ -322,10 +322,13 @@ def test_the_commands_are_scored_on_both_boards_and_on_good_firmware(mutants: An
     wanted = mutants.jobs(options_of())
     clean = [name for name in wanted if name.startswith("clean:")]
     invisible = mutants.firmware.INVISIBLE
-    known = {*mutants.firmware.DEFECTS, *(f"source: {name}" for name in mutants.stub.DEFECTS)}
-    assert len(wanted) - len(clean) == 2 * len(known) - len(invisible) >= 200
+    faults, edits = mutants.firmware.DEFECTS, mutants.stub.DEFECTS
+    assert all(name in faults and why for (_, name), why in invisible.items())
+    assert set(mutants.stub.SEEN_WITH_UEFI) <= set(edits)
+    planted = 2 * len(faults) - len(invisible) + len(edits) + len(mutants.stub.SEEN_WITH_UEFI)
+    assert len(wanted) - len(clean) == planted >= 170
+    assert len(edits) >= 30
     assert len(clean) >= 24 + 12
-    assert all(name in known and why for (_, name), why in invisible.items())
     for _, asked in wanted.values():
         assert asked["fault"] or asked["edit"] or asked["is_good"]
         assert not asked["fault"] or parse_faults(asked["fault"])
