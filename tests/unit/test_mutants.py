@@ -297,25 +297,42 @@ def test_every_defect_still_fits(mutants: Any) -> None:
 
 
 def test_a_sample_is_fixed_and_has_defects_of_every_kind(mutants: Any) -> None:
-    names = list(mutants.jobs(argparse.Namespace(by="suite", sample=12, words=[])))
-    assert names == list(mutants.jobs(argparse.Namespace(by="suite", sample=12, words=[])))
+    names = list(mutants.jobs(argparse.Namespace(by="suite", sample=12, full=False, words=[])))
+    assert names == list(
+        mutants.jobs(argparse.Namespace(by="suite", sample=12, full=False, words=[]))
+    )
     assert {name.partition(":")[0] for name in names} == {"firmware", "provider", "stub", "uefi"}
 
 
 def test_the_whole_score_has_clean_runs_of_every_kind(mutants: Any) -> None:
-    wanted = mutants.jobs(argparse.Namespace(by="suite", sample=None, words=[]))
+    wanted = mutants.jobs(argparse.Namespace(by="suite", sample=None, full=True, words=[]))
     kinds = {name.rpartition(" ")[0] for name in wanted if name.startswith("clean:")}
     assert len(kinds) == 12
     assert sum(name.startswith("clean:") for name in wanted) >= 20
     defects = len(mutants.firmware.DEFECTS) + len(mutants.provider.DEFECTS)
     defects += len(mutants.stub.DEFECTS) + len(mutants.firmware.SEEN_WITH_UEFI)
     assert len(wanted) == defects + 24
-    picked = mutants.jobs(argparse.Namespace(by="suite", sample=None, words=["clean: @smc"]))
+    picked = mutants.jobs(
+        argparse.Namespace(by="suite", sample=None, full=False, words=["clean: @smc"])
+    )
     assert len(picked) == 8
 
 
+@pytest.mark.parametrize("by", ["suite", "commands"])
+def test_what_is_run_by_default_is_a_part_with_something_of_every_kind(
+    mutants: Any, by: str
+) -> None:
+    every, some = (mutants.jobs(options_of(by=by, full=full)) for full in (True, False))
+    assert some.items() <= every.items()
+    assert {name.split(":")[0] for name in some} == {name.split(":")[0] for name in every}
+    assert 60 <= len(some) < len(every) / 2
+    assert 4 <= sum(name.startswith("clean:") for name in some) <= 12
+
+
 def options_of(**changes: Any) -> argparse.Namespace:
-    return argparse.Namespace(**({"by": "commands", "sample": None, "words": []} | changes))
+    return argparse.Namespace(
+        **({"by": "commands", "sample": None, "full": True, "words": []} | changes)
+    )
 
 
 def test_the_commands_are_scored_on_both_boards_and_on_good_firmware(mutants: Any) -> None:

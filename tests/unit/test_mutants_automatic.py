@@ -82,8 +82,10 @@ def test_a_survivor_is_a_mutant_and_has_its_proof(mutants: Any) -> None:
     for name, why in survivors.SURVIVORS.items():
         assert name in found
         assert why
-    options = argparse.Namespace(by="automatic", sample=None, words=[])
+    options = argparse.Namespace(by="automatic", sample=None, full=True, words=[])
     assert mutants.jobs(options).keys() == found.keys() - survivors.SURVIVORS.keys()
+    options.full = False
+    assert 12 <= len(mutants.jobs(options)) <= 24
 
 
 def test_what_the_compiler_refuses_is_killed(mutants: Any) -> None:
