@@ -262,7 +262,6 @@ BROKEN = {
     "simd": ((), "clobber_simd@call=clean_inv", {"REG-4"}),
     "x18-x30": ((), "clobber_x18_x30", {"REG-6"}),
     "x18-x30-of-a-cpu": ((), "clobber_x18_x30@cpu=1@call=features", {"REG-6"}),
-    "x18-x30-of-the-operation": ((), "clobber_x18_x30@call=clean_inv@next=1", {"REG-6"}),
     "thread": ((), "clobber_thread", {"REG-6", "REG-7"}),
     "fpcr-of-a-cpu": ((), "clobber_fpcr@cpu=1@call=clean_inv", {"REG-5"}),
     "simd-of-attributes-of-a-cpu": ((), "clobber_simd@cpu=1@call=attributes", {"REG-4"}),
