@@ -103,10 +103,11 @@ DEFECTS: dict[str, Edit] = {
         "\t\tif (is_dirty(offset))\n\t\t\tclean_line(offset);\n",
         "\t\tif (!is_dirty(offset))\n\t\t\treturn;\n\t\tclean_line(offset);\n",
     ),
-    "dirty lines not invalidated, nor cleaned": (
+    "dirty lines of odd numbers left alone": (
         MODEL,
         "\t\tif (is_dirty(offset))\n\t\t\tclean_line(offset);\n",
-        "\t\tif (is_dirty(offset))\n\t\t\treturn;\n",
+        "\t\tif (is_dirty(offset) && offset & window.line_size)\n\t\t\treturn;\n"
+        "\t\tif (is_dirty(offset))\n\t\t\tclean_line(offset);\n",
     ),
     # When.
     "the range of the call before": (
