@@ -147,7 +147,11 @@ DEFECTS: dict[str, Edit] = {
         _CHECK,
         "\tif (length != 4096)\n\t\treturn SMCCC_INVALID_PARAMETER;\n" + _CHECK,
     ),
-    "32 bits of address": (CACHE, "last >> physical_address_bits())", "last >> 32)"),
+    "32 bits of address": (
+        CACHE,
+        "last >> physical_address_bits())",
+        "last >> (physical_address_bits() & 32))",
+    ),
     "busy for ever after a dry run": (
         CACHE,
         _JUDGED,
