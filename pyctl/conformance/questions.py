@@ -220,7 +220,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 @rule(
-    "OPEN-14",
+    "OPEN-15",
     OBSERVED,
     CLEAN_INV_SECTION,
     "Dry runs across a border of 1 GiB and of 4 GiB, and of the last addresses that there are.",
