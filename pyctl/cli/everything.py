@@ -18,7 +18,12 @@ WHEN_INVOKED = (
         "pyctl.target.vectors",
         "pyctl.target.kernel_log",
     ),
-    *("pyctl.conformance.identity", "pyctl.conformance.ledger", "pyctl.conformance.run"),
+    *(
+        "pyctl.conformance.chain",
+        "pyctl.conformance.identity",
+        "pyctl.conformance.ledger",
+        "pyctl.conformance.run",
+    ),
     "pyctl.watch.run",
 )
 """What commands import only when they get there; a test says what is missing."""
