@@ -154,7 +154,9 @@ class Work:
             self.say(f"Ending {len(self.at_work)} boards; a second Ctrl-C does not wait for them.")
         try:
             while self.at_work:
-                self._look()
+                # A store that takes no more: the journal keeps it, for ``adopt``.
+                with contextlib.suppress(NotReady):
+                    self._look()
                 time.sleep(_POLL_S)
         finally:
             for one in self.at_work:
@@ -215,11 +217,10 @@ class Work:
                     one.told_at = time.monotonic()
                     self.say(f"{one.board.name}: {progress_of(one.results())}")
                 continue
-            # Kept before it is forgotten: a store that takes no more must not lose it.
-            self._keep(one.results())
             self.at_work.remove(one)
             if one.lock:
                 one.lock.close()
+            self._keep(one.results())
 
     def _keep(self, run: RunResults) -> None:
         self.store.add(self.night, run)
@@ -238,23 +239,25 @@ def progress_of(run: RunResults) -> str:
     return f"{done} of {len(run.results)} done{f', {bad}' if bad else ''}."
 
 
-def adopt(store: Store) -> list[NightRow]:
-    """Put into the store what nights that were killed had found; gives those nights."""
-    found = []
+def adopt(store: Store) -> None:
+    """Put into the store what is only in the journals of nights that were broken off."""
     for night in store.nights():
-        if night.ended or _is_running(night):
+        is_over = bool(night.ended)
+        if (is_over and not night.trouble) or (not is_over and _is_running(night)):
             continue
         known = {run.board.name for run in store.runs(night.id)}
+        directory = store.directory(night.id)
         for name in night.boards:
-            journal, log = (
-                store.directory(night.id) / f"{name}.{kind}" for kind in ("journal", "log")
-            )
-            if name not in known:
-                run = journal_of(journal, name, log)
-                store.add(night.id, replace(run, trouble=run.trouble or "The night was killed."))
-        store.end(night.id, "It was killed.")
-        found.append(night)
-    return found
+            journal = directory / f"{name}.journal"
+            # Who ended a night in order has kept all; what was not begun has no journal.
+            if name in known or (is_over and not journal.exists()):
+                continue
+            run = journal_of(journal, name, directory / f"{name}.log")
+            if not run.is_complete:
+                run = replace(run, trouble=run.trouble or "The night was broken off.")
+            store.add(night.id, run)
+        if not is_over:
+            store.end(night.id, "It was killed.")
 
 
 def _is_running(night: NightRow) -> bool:

@@ -35,6 +35,7 @@ if kind == "broken": sys.exit("usage: no such thing")
 journal = Journal(path, RunHead("target", BoardIdentity(sys.argv[2])))
 journal.plan(ItemKind.TEST, ["one", "two"])
 journal.result(ItemResult("one", ItemKind.TEST, ItemOutcome.PASS))
+time.sleep(float(os.environ.get("FAKE_S", 0)))
 if kind == "dies": os.kill(os.getpid(), signal.SIGKILL)
 if kind in ("hangs", "stuck"):
     if kind == "stuck": signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -213,6 +214,29 @@ def test_a_night_that_is_killed_keeps_what_it_had_and_is_gone_on_with(
     assert "later: begun" in ended.err
     # It came to its end now, so that there is nothing to go on with.
     assert lab("good", options=("--resume",)).json["night"] == 2
+
+
+FULL = """
+from pyctl.errors import NotReady
+from pyctl.lab.store import Store
+def add(self, night, run): raise NotReady("The store cannot be used: disk is full.", "Make room.")
+Store.add = add
+"""
+
+
+def test_a_full_disk_of_the_host_ends_the_night_and_costs_no_result(tmp_path, lab) -> None:
+    write_fleet(tmp_path, ["good-1", "good-2"], "parallel = 1")
+    words = [sys.executable, "-c", FULL + RUN, "lab", "run", tmp_path / "fleet.toml"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 3
+    assert "disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    # There is room again: what the journals kept is taken from there.
+    found, row = outcomes_of(tmp_path)
+    assert found == {"good-1": ItemOutcome.PASS}
+    assert row.trouble
+    ended = lab("good-1", "good-2", options=("--resume",))
+    assert (ended.status, "good-1: begun" in ended.err) == (0, False)
 
 
 # -- the nights that are kept ------------------------------------------------------
