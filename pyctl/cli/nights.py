@@ -46,13 +46,14 @@ NIGHT_SHAPE: dict[str, Any] = {
     "new": [],
     "known": [],
     "fixed": [],
+    "silent": [],
     "troubles": [],
 }
 
 
 def answer_verdict(session: Session, verdict: Verdict) -> None:
     """Put into the answer what a night has shown."""
-    for key in ("new", "known", "fixed", "troubles"):
+    for key in ("new", "known", "fixed", "silent", "troubles"):
         session.answer[key] = [one.as_json() for one in getattr(verdict, key)]
     session.answer["verdict"] = verdict.sentence
     session.answer["ok"] = not verdict.exit_status
@@ -66,6 +67,7 @@ def tell_verdict(session: Session, verdict: Verdict) -> None:
     for trouble in verdict.troubles:
         session.say(f"  {trouble.board}: {trouble.why}")
     _tell_changes(session, "Fixed:", verdict.fixed)
+    _tell_changes(session, "No longer tried:", verdict.silent)
 
 
 def _tell_changes(session: Session, title: str, changes: Iterable[ItemChange]) -> None:

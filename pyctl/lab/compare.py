@@ -63,11 +63,16 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a night has shown. ``known`` are failures that were there before."""
+    """What a night has shown. ``known`` are failures that were there before.
+
+    ``silent`` passed or failed in the board's last run, and nobody knows any more whether
+    they do: they were skipped, or are gone.
+    """
 
     new: tuple[ItemChange, ...]
     known: tuple[ItemChange, ...]
     fixed: tuple[ItemChange, ...]
+    silent: tuple[ItemChange, ...]
     troubles: tuple[Trouble, ...]
 
     @property
@@ -82,6 +87,7 @@ class Verdict:
             f"{count(len(self.new), 'new failure')}" if self.new else "nothing new is wrong",
             f"{count(len(self.known), 'known failure')} still there" if self.known else "",
             f"{len(self.fixed)} fixed" if self.fixed else "",
+            f"{len(self.silent)} no longer tried" if self.silent else "",
             f"trouble of the lab with {', '.join(one.board for one in self.troubles)}"
             if self.troubles
             else "",
@@ -100,6 +106,8 @@ def judge(store: Store, night: int) -> Verdict:
     new: list[ItemChange] = []
     known: list[ItemChange] = []
     fixed: list[ItemChange] = []
+    silent: list[ItemChange] = []
+    troubles: list[Trouble] = []
     kinds = {
         (None, ItemOutcome.FAIL): new,
         (ItemOutcome.PASS, ItemOutcome.FAIL): new,
@@ -121,13 +129,19 @@ def judge(store: Store, night: int) -> Verdict:
             told[path].append(
                 ItemChange(run.board.name, path, before.get(path), result.outcome, result, is_flaky)
             )
+        if trouble := trouble_of(store, run):
+            troubles.append(trouble)
+        elif earlier:
+            changed, _ = _differences(store, earlier[0], run)
+            silent += [
+                one for one in changed if one.old in JUDGED and one.new in (ItemOutcome.SKIP, None)
+            ]
     missing = {name for one in store.nights() if one.id == night for name in one.boards}
-    troubles = [trouble for run in runs if (trouble := trouble_of(store, run))]
     troubles += [
         Trouble(name, "It has no results.")
         for name in sorted(missing - {run.board.name for run in runs})
     ]
-    return Verdict(tuple(new), tuple(known), tuple(fixed), tuple(troubles))
+    return Verdict(tuple(new), tuple(known), tuple(fixed), tuple(silent), tuple(troubles))
 
 
 def trouble_of(store: Store, run: RunRow) -> Trouble | None:
@@ -140,6 +154,8 @@ def trouble_of(store: Store, run: RunRow) -> Trouble | None:
             run.board.name,
             f"{count(len(lost), 'result')} lost, the first of {lost[0].path}: {lost[0].reason}",
         )
+    if not any(run.counts[one] for one in JUDGED):
+        return Trouble(run.board.name, "Nothing was found out: all was skipped.")
     return None
 
 

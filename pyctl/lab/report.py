@@ -161,6 +161,9 @@ def _text_lines(report: NightReport) -> Iterator[str]:
     if verdict.fixed:
         yield from ("", "FIXED")
         yield from (f"  {one.board}: {one.path}" for one in verdict.fixed)
+    if verdict.silent:
+        yield from ("", "NO LONGER TRIED")
+        yield from (f"  {one.board}: {one.path}  {one.result.reason}" for one in verdict.silent)
     if report.before and report.before.identities:
         yield from ("", "OTHER FIRMWARE OR KERNEL THAN IN THE NIGHT BEFORE")
         for board, what, old, new in report.before.identities:

@@ -216,6 +216,23 @@ def test_the_exit_status_says_whose_fault_it_is(store, run, status) -> None:
     assert judge(store, night(store, run, boards=("a",))).exit_status == status
 
 
+def test_what_is_no_longer_tried_is_told_and_a_night_of_skips_is_no_pass(store) -> None:
+    night(store, run_of("a", kept=P, skipped=P, gone=F, never=S))
+    verdict = judge(store, night(store, run_of("a", kept=P, skipped=S, never=S)))
+    assert {(one.path, one.old, one.new) for one in verdict.silent} == {
+        ("skipped", P, S),
+        ("gone", F, None),
+    }
+    assert verdict.sentence == "Nothing new is wrong; 2 no longer tried."
+    assert verdict.exit_status == 0
+    # Of a board that was lost it is said once, and not of each thing.
+    verdict = judge(store, night(store, run_of("a", trouble="It was lost.", kept=P)))
+    assert (verdict.silent, verdict.exit_status) == ((), 4)
+    verdict = judge(store, night(store, run_of("a", kept=S)))
+    assert [one.why for one in verdict.troubles] == ["Nothing was found out: all was skipped."]
+    assert verdict.exit_status == 4
+
+
 def test_what_goes_to_and_fro_on_one_firmware_is_flaky(store) -> None:
     for outcome in (P, F, P):
         night(store, run_of("a", x=outcome, y=P))
