@@ -65,7 +65,7 @@ class Trouble:
 class Verdict:
     """What a night has shown. ``known`` are failures that were there before.
 
-    ``silent`` passed or failed in the board's last run, and nobody knows any more whether
+    ``silent`` passed or failed in the board's last whole run, and nobody knows any more whether
     they do: they were skipped, or are gone.
     """
 
@@ -131,8 +131,8 @@ def judge(store: Store, night: int) -> Verdict:
             )
         if trouble := trouble_of(store, run):
             troubles.append(trouble)
-        elif earlier:
-            changed, _ = _differences(store, earlier[0], run)
+        elif last_whole := next((one for one in earlier if not one.trouble), None):
+            changed, _ = _differences(store, last_whole, run)
             silent += [
                 one for one in changed if one.old in JUDGED and one.new in (ItemOutcome.SKIP, None)
             ]

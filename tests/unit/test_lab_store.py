@@ -226,8 +226,10 @@ def test_what_is_no_longer_tried_is_told_and_a_night_of_skips_is_no_pass(store) 
     assert verdict.sentence == "Nothing new is wrong; 2 no longer tried."
     assert verdict.exit_status == 0
     # Of a board that was lost it is said once, and not of each thing.
-    verdict = judge(store, night(store, run_of("a", trouble="It was lost.", kept=P)))
+    verdict = judge(store, night(store, run_of("a", trouble="It was lost.", other=P)))
     assert (verdict.silent, verdict.exit_status) == ((), 4)
+    verdict = judge(store, night(store, run_of("a", other=P, kept=S)))
+    assert [one.path for one in verdict.silent] == ["kept"]
     verdict = judge(store, night(store, run_of("a", kept=S)))
     assert [one.why for one in verdict.troubles] == ["Nothing was found out: all was skipped."]
     assert verdict.exit_status == 4
