@@ -7,6 +7,7 @@ of its own; source and command are the same for both.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,5 +38,9 @@ def module_source(top: Path = SOURCE_TOP) -> Tree:
 
 
 def make_command(kdir: Path, copy: Path, arguments: Sequence[str] = ()) -> list[str]:
-    """The command that builds a copy of the source against the headers in ``kdir``."""
-    return ["make", "-C", str(kdir), f"M={copy}", *arguments, "modules"]
+    """The command that builds a copy of the source against the headers in ``kdir``.
+
+    On all CPUs that this process may use.
+    """
+    jobs = f"-j{len(os.sched_getaffinity(0))}"
+    return ["make", jobs, "-C", str(kdir), f"M={copy}", *arguments, "modules"]

@@ -67,9 +67,11 @@ def test_without_the_source_there_is_a_clear_word(tmp_path: Path) -> None:
         module_source(tmp_path)
 
 
-def test_the_make_command_is_kbuilds() -> None:
+def test_the_make_command_is_kbuilds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 3, 4})
     assert make_command(Path("/kdir"), Path("/copy"), ["ARCH=arm64", "W=1"]) == [
         "make",
+        "-j3",
         "-C",
         "/kdir",
         "M=/copy",
