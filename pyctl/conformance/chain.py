@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from pyctl.conformance.provider import Chain, Seen
-from pyctl.errors import NotReady
+from pyctl.errors import NotReady, OperationFailed
 from pyctl.firmware.client import Faults, LogEntry, Stub
 from pyctl.firmware.faults import parse_faults
 from pyctl.ranges import Range
@@ -38,12 +38,23 @@ class ModuleChain(Chain):
         self._stub = Stub(debugfs.raw_call)
         self.is_watched = info.raw_calls and self._stub.is_ours()
         self.stated = debugfs.discovery()
+        self.rate_per_s = self.stated.rate_per_s or 0
+        self.latency_us = self.stated.latency_us or 0
+        if debugfs.has_provider_module():
+            # Ours tells what it has taken; firmware may say something else by now.
+            taken = debugfs.provider_attributes()
+            self.rate_per_s, self.latency_us = taken.rate_per_s, taken.latency_us
 
     def ask(self, addr: int, size: int, statuses: Sequence[int] = (), faults: str = "") -> Seen:
         with self._firmware(statuses, faults) as calls:
             record, ending = self._debugfs.invalidate(Request(addr, size), _TIMEOUT_S)
-            if ending.interrupted:
-                raise KeyboardInterrupt
+        if ending.interrupted:
+            raise KeyboardInterrupt
+        if not record.errno and not record.completed:
+            raise OperationFailed(
+                "The kernel's call said 0, and nobody has answered it.",
+                "Was the provider unloaded meanwhile? See `pyctl status`.",
+            )
         if damage := self._aim.damage() if self._aim else None:
             raise damage
         return Seen(record.errno, calls)
@@ -60,7 +71,7 @@ class ModuleChain(Chain):
     def _firmware(self, statuses: Sequence[int], faults: str) -> Iterator[list[LogEntry]]:
         """Let firmware answer so; gives, in the end, the calls that it saw meanwhile."""
         calls: list[LogEntry] = []
-        if not self.is_watched:
+        if not (self.is_watched and self.target):
             yield calls
             return
         since = self._stub.get("log_total")
@@ -73,7 +84,11 @@ class ModuleChain(Chain):
         finally:
             if slots:
                 Faults(self._stub).clear(slots)
-            # What nobody has asked for must not be the next one's.
-            while self.target and self._stub.get("queue_length"):
-                dry_run = (self.target.addr, self.target.size, 1)
-                self._debugfs.raw_call(CLEAN_INV_MEMREGION, dry_run)
+            self._drain()
+
+    def _drain(self) -> None:
+        """Take what nobody has asked for, so that it is not the next one's."""
+        assert self.target
+        for _ in range(self._stub.get("queue_length")):
+            dry_run = (self.target.addr, self.target.size, 1)
+            self._debugfs.raw_call(CLEAN_INV_MEMREGION, dry_run)

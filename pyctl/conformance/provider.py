@@ -65,6 +65,9 @@ class Chain(Protocol):
     is_watched: bool
     """Whether firmware says what it has seen, and answers as it is told to."""
     stated: Discovery
+    rate_per_s: int
+    latency_us: int
+    """What the provider goes by, as far as it can be known."""
 
     def ask(self, addr: int, size: int, statuses: Sequence[int] = (), faults: str = "") -> Seen:
         """One request; firmware gives ``statuses`` first and suffers ``faults``."""
@@ -166,7 +169,7 @@ def _ends(chain: Chain) -> Outcome:
 def _delay(chain: Chain) -> Outcome:
     """At least that: what makes it longer may be the machine."""
     page = _watched(chain)
-    delay_us = delay_of(chain.stated.rate_per_s or 0, chain.stated.latency_us or 0)
+    delay_us = delay_of(chain.rate_per_s, chain.latency_us)
     calls = chain.ask(page.addr, PAGE, [BUSY] * TRIES).calls
     gaps_us = sorted(_gaps_us(calls))
     if len(gaps_us) != TRIES - 1:

@@ -17,8 +17,10 @@ from pyctl.firmware.client import LogEntry
 from pyctl.ranges import Range
 from pyctl.target.answers import Discovery
 from tests.target.statuses import Status
+from tests.unit.fake_machine import FakeModule, Machine
 
 TARGET = Range(0x5F00_0000, 0x5F10_0000)
+STATED = Discovery(0x1_0002, "hvc", 0, 0, 0, (0, 0, 3000, 0, 0))
 ERRNOS = {0: 0, -1: errno.EOPNOTSUPP, -3: errno.EINVAL, -4: errno.EAGAIN, -5: errno.EBUSY}
 
 
@@ -28,9 +30,9 @@ class FakeChain(Chain):
 
     target: Range | None = TARGET
     is_watched: bool = True
-    stated: Discovery = field(
-        default_factory=lambda: Discovery(0x1_0002, "hvc", 0, 0, 0, (0, 0, 3000, 0, 0))
-    )
+    stated: Discovery = STATED
+    rate_per_s: int = 0
+    latency_us: int = 3000
     errnos: dict[int, int] = field(default_factory=lambda: dict(ERRNOS))
     tries: int = 5
     final: int = errno.EBUSY
@@ -145,3 +147,42 @@ def test_every_rule_that_judges_has_a_provider_that_breaks_it() -> None:
 )
 def test_the_delay_is_that_of_the_series(rate: int, latency_us: int, delay_us: int) -> None:
     assert delay_of(rate, latency_us) == delay_us
+
+
+# -- the command ------------------------------------------------------------------
+
+
+def test_what_nobody_watches_is_not_run_and_the_rest_is_judged(pyctl, module: FakeModule) -> None:
+    # The module made up here takes a request without bytes for any other.
+    ended = pyctl("conformance", "--provider", "--json")
+    assert ended.status == 1
+    assert ended.json["error"].startswith("The provider breaks required rules: PROV-1.")
+    found = {rule["id"]: rule["result"] for rule in ended.json["rules"]}
+    assert found.pop("PROV-1") == FAIL
+    assert found.pop("PROV-2") == PASS
+    assert set(found.values()) == {NOT_RUN}
+    assert {rule["id"] for rule in ended.json["rules"]} == {rule.id for rule in PROVIDER_RULES}
+
+
+def test_a_success_that_nobody_made_is_none(pyctl, module: FakeModule) -> None:
+    module.record = {"completed": 0, "vacuous": 1}
+    ended = pyctl("conformance", "--provider")
+    assert ended.status == 1
+    assert "nobody has answered it" in ended.err
+
+
+def test_without_a_provider_there_is_nothing_to_check(
+    pyctl, module: FakeModule, machine: Machine
+) -> None:
+    machine.set_info(provider=0)
+    ended = pyctl("conformance", "--provider")
+    assert ended.status == 3
+    assert "No provider is registered" in ended.err
+    machine.set_info(framework=0)
+    assert "no cpu_cache_invalidate_memregion()" in pyctl("conformance", "--provider").err
+
+
+def test_what_is_risky_is_about_firmware(pyctl, module: FakeModule) -> None:
+    ended = pyctl("conformance", "--provider", "--risky")
+    assert ended.status == 2
+    assert module.requests == []
