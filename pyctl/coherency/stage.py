@@ -100,7 +100,7 @@ class Stage:
     def _covered_lines(self) -> Range:
         """The lines of the area that the request covers as a whole."""
         size = self.observer.line_size
-        start = -(-self.request.addr // size) * size
+        start = max(-(-self.request.addr // size) * size, self.area.addr)
         end = min(self.request.end // size * size, self.area.end)
         return Range(start, max(start, end))
 

@@ -271,6 +271,22 @@ def test_a_line_of_which_one_byte_is_asked_for_is_not_left_out() -> None:
     }
 
 
+@pytest.mark.parametrize("parity", [0, 1])
+@pytest.mark.parametrize(
+    "request_",
+    [Range(0, WINDOW.addr + 1024), Range(WINDOW.end - 1024, 1 << 48), Range(0, 1 << 48)],
+)
+def test_of_a_range_beyond_the_window_only_its_lines_are_counted(
+    parity: int, request_: Range
+) -> None:
+    count = stage_run(request_, parity, good)
+    inside = min(request_.end, WINDOW.end) - max(request_.addr, WINDOW.addr)
+    guards = 2 if inside < WINDOW.size else 0
+    assert count.lines == {GOOD: inside // LINE + guards, STALE: 0, LOST: 0, DAMAGED: 0}
+    nothing = stage_run(request_, parity, lambda _reference, _range: None)
+    assert nothing.lines[STALE] == inside // LINE
+
+
 CASES = single_cases(WINDOW, LINE, 4096)
 
 
