@@ -327,7 +327,7 @@ def remote_reports(item):
 def single_report(item, outcome, error, started):
     """A report for a test whose target let it down; 'setup' makes a failure an error.
 
-    It is marked as trouble of the lab, which nobody takes for a failure of firmware.
+    So it is trouble of the lab, which nobody takes for a failure of firmware.
     """
     from tests.harness.reports import TargetGone
 
@@ -346,7 +346,6 @@ def single_report(item, outcome, error, started):
         start=started,
         stop=time.time(),
         duration=time.time() - started,
-        infrastructure=True,
         is_gone=isinstance(error, TargetGone),
         console=console,
     )

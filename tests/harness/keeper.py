@@ -26,7 +26,8 @@ from pyctl.lab.results import (
 from pyctl.lab.writers import Outputs
 
 FORMS = ("ktap", "lava", "kcidb")
-PHASES = ("setup", "call", "teardown")
+# What a test shows it shows there; the kernel's log is looked at in the teardown.
+SHOWN_IN = ("call", "teardown")
 # Of a file that holds a whole run: who wants more reads pytest's own output.
 LOG_CHARACTERS = 8000
 ENDED_EARLY = {
@@ -202,10 +203,13 @@ def result_of(nodeid, reports, started):
 
 
 def outcome_of(report):
-    """What a report says, and of whom: see ``single_report`` of conftest."""
+    """What a report says, and of whom.
+
+    A test whose setup failed has shown nothing of firmware: its board was lost there (see
+    ``single_report`` of conftest), or a fixture broke. Nor has one whose worker died.
+    """
     if report.failed:
-        is_ours = getattr(report, "infrastructure", False) or report.when not in PHASES
-        return ItemOutcome.ERROR if is_ours else ItemOutcome.FAIL
+        return ItemOutcome.FAIL if report.when in SHOWN_IN else ItemOutcome.ERROR
     return ItemOutcome.SKIP if report.skipped else ItemOutcome.PASS
 
 

@@ -97,7 +97,7 @@ def test_each_test_has_one_result_that_says_whose_fault_it_is(run, tmp_path):
         "bad": ONE.FAIL,
         "skipped": ONE.SKIP,
         "known": ONE.SKIP,
-        "fixture": ONE.FAIL,
+        "fixture": ONE.ERROR,
         "dirty": ONE.FAIL,
         "lost": ONE.ERROR,
         "killed": ONE.PASS,
