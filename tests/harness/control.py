@@ -27,12 +27,16 @@ DEBUGFS = "/sys/kernel/debug"
 MODULES = ("smccc_cache", "memregion_test")
 # How long a test that was killed may take to be gone; what is longer is stuck in firmware.
 GONE_S = 15
+# How often it is looked whether anybody is still there to wait for a test.
+LOOK_S = 0.5
 
 
 class Board:
     """The board, with the project's copy and one pytest that has collected its tests."""
 
-    def __init__(self):
+    def __init__(self, is_left=lambda: False):
+        """``is_left`` says whether the connection has ended, and nobody waits for an answer."""
+        self.is_left = is_left
         # Where the copy goes. Who locks the directory has the board: that leaves nothing
         # behind, and nobody takes the copy for old and cleans it up.
         self.place = os.open(tempfile.gettempdir(), os.O_RDONLY)
@@ -104,7 +108,7 @@ class Board:
 
     def collect(self):
         """Start pytest and have it collect the target tests; gives what it printed if it fails."""
-        self.pytest = Pytest(self.top, self.environment())
+        self.pytest = Pytest(self.top, self.environment(), self.is_left)
         return self.pytest.wait_until_ready()
 
     def test(self, nodeid, environment, timeout_s):
@@ -195,7 +199,8 @@ class Board:
 class Pytest:
     """One pytest that runs each test it is told in a fork; see ``there``."""
 
-    def __init__(self, top, environment):
+    def __init__(self, top, environment, is_left=lambda: False):
+        self.is_left = is_left
         self.reports, reports_end = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.harness.there", str(reports_end)],
@@ -243,16 +248,16 @@ class Pytest:
         return "stuck", reports, self.printed.decode(errors="replace")
 
     def read(self, deadline):
-        """Lines of reports as they come, until the deadline or pytest's end."""
+        """Lines of reports as they come, until the deadline, pytest's end or the connection's."""
         sources = [self.reports, self.process.stdout.fileno()]
         while sources:
             while b"\n" in self.lines:
                 line, _, self.lines = self.lines.partition(b"\n")
                 yield line
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self.is_left():
                 return
-            for source in select.select(sources, [], [], left)[0]:
+            for source in select.select(sources, [], [], min(left, LOOK_S))[0]:
                 data = os.read(source, 65536)
                 if not data:
                     sources.remove(source)
@@ -282,7 +287,16 @@ class Pytest:
 
 
 def serve(channel):
-    board = Board()
+    def is_left():
+        try:
+            channel.waitclose(0)
+        except channel.TimeoutError:
+            return False
+        except EOFError:
+            pass
+        return True
+
+    board = Board(is_left)
     name = ""
     try:
         for name, *arguments in channel:

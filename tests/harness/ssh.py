@@ -290,6 +290,11 @@ class SshTarget:
             why = "the connection broke"
         except self.channel.RemoteError as error:
             why = last_line(str(error))
+        except KeyboardInterrupt:
+            # The answer, which may still come, would be taken for that of the next request.
+            self.say(f"{self}: what is at work there ends, and the board is put back")
+            self.drop()
+            raise
         raise self.lost(why)
 
     def lost(self, why, hint=""):
@@ -326,7 +331,7 @@ class SshTarget:
 def archive():
     """What the board needs of the project."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar:
         for name in ("Kbuild", "module", "pyctl", "tests", "pyproject.toml"):
             tar.add(TOP / name, arcname=name, filter=_sources)
     return buffer.getvalue()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 import tarfile
@@ -282,6 +283,26 @@ def test_a_board_that_reboots_in_a_test_is_lost_and_had_again(board: Board, conn
     thread.join()
     assert outcome(target, PASSES) == "passed"
     assert "root@board: is back, and has rebooted" in target.said
+
+
+def test_an_interrupt_ends_the_test_at_work_and_puts_the_board_back(
+    board: Board, connect: Any
+) -> None:
+    target = connect()
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        until((board.top / "waits").exists)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        target.run(None, WAITS, None, 60)
+    thread.join()
+    target.close()
+    until(lambda: board.is_clean)
+    assert "ends, and the board is put back" in target.said[-1]
 
 
 def test_a_reset_that_fails_is_said_once(board: Board, connect: Any) -> None:
