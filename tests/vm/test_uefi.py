@@ -69,3 +69,34 @@ def test_what_acpi_cannot_say_is_refused(pyctl):
     assert done.returncode == 2
     assert "--boot uefi" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# -- a node without memory ---------------------------------------------------------------
+
+# The first CPU has all of the memory, and the second one a node of its own.
+NODES = """\
+#!/bin/sh
+case "$*" in *-smp*)
+    set -- "$@" -object memory-backend-ram,id=all,size=512M \
+        -numa node,nodeid=0,cpus=0,memdev=all -numa node,nodeid=1,cpus=1
+esac
+exec qemu-system-aarch64 "$@"
+"""
+
+
+def test_a_node_without_memory_is_named_and_its_cpu_has_scratch_of_another(pyctl, tmp_path):
+    qemu = tmp_path / "qemu"
+    qemu.write_text(NODES)
+    qemu.chmod(0o755)
+    done = pyctl.on_board(
+        "sh",
+        "-c",
+        "pyctl invalidate --size 64K --node 1; echo $?;"
+        "exec taskset 2 pyctl invalidate --size 64K --json",
+        options=(*UEFI, "--cold", "--qemu", str(qemu)),
+    )
+    assert "There is no NUMA node 1 with memory." in done.stderr
+    status, _, answer = done.stdout.partition("\n")
+    assert status == "2"
+    assert json.loads(answer)["target"]["node"] == 0
+    assert json.loads(answer)["ok"]
