@@ -2,10 +2,13 @@
 """Tests of the virtual board from outside: each runs `pyctl vm` as a user would."""
 
 import contextlib
+import json
 import os
 import random
+import shlex
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ TOP = Path(__file__).resolve().parents[2]
 PYCTL = [sys.executable, "-m", "pyctl"]
 # Above everything that the tests wait for on a busy machine.
 PATIENCE_S = 300
+# The same where packages are fetched and a snapshot is made first.
+BOARD_S = 900
 OLD_VERSION = "0.0.1"
 NAMES = "'(' -name '*pyctl*' -o -name 'memregion_test*' -o -name 'smccc_cache*' ')'"
 """What `find` takes for ours."""
@@ -83,6 +88,49 @@ class Runner:
                         return child
             time.sleep(0.02)
         raise AssertionError(f"no {name} came up")
+
+
+class NetworkBoard:
+    """A board of `pyctl vm serve`, for as long as it is open."""
+
+    def __init__(self, *options, patience_s=BOARD_S):
+        self.options = options
+        self.patience_s = patience_s
+        self.runner = Runner()
+
+    def __enter__(self):
+        self.said = tempfile.TemporaryFile("w+")
+        self.process = self.runner.start(
+            *("vm", "serve", *self.options), stdout=subprocess.DEVNULL, stderr=self.said
+        )
+        deadline = time.monotonic() + self.patience_s
+        while time.monotonic() < deadline and self.process.poll() is None:
+            listed = json.loads(self.runner("vm", "list", "--json").stdout)["boards"]
+            if found := [each for each in listed if each["pid"] == self.process.pid]:
+                self.config = Path(found[0]["ssh_config"])
+                self.port = found[0]["port"]
+                return self
+            time.sleep(0.2)
+        self.said.seek(0)
+        why = self.said.read()
+        self.__exit__()
+        raise AssertionError(f"the board did not come up: {why}")
+
+    def __exit__(self, *_exc):
+        self.process.terminate()
+        self.process.wait(30)
+        self.said.close()
+
+    def run(self, script, timeout=PATIENCE_S):
+        """Run a script on the board; give the completed process."""
+        command = ["ssh", "-F", str(self.config), "root@127.0.0.1", "sh", "-c", shlex.quote(script)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+    def good(self, script):
+        """What a script prints that has to succeed."""
+        done = self.run(script)
+        assert done.returncode == 0, f"{script}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
 
 
 @pytest.fixture
