@@ -238,10 +238,13 @@ def _differences(
         return path in changed or kind == ItemKind.RULE
 
     before, after = store.results(was.id, keep), store.results(now.id, keep)
+    earlier = store.earlier(now, FLAKY_NIGHTS)
     changes: list[ItemChange] = []
     observed: list[ItemChange] = []
     for path, result in (before | after).items():
-        change = ItemChange(now.board.name, path, old.get(path), new.get(path), result)
+        pair = old.get(path), new.get(path)
+        is_flaky = {*pair} == {*JUDGED} and _is_flaky(store, now, earlier, path)
+        change = ItemChange(now.board.name, path, *pair, result, is_flaky)
         if path in changed:
             changes.append(change)
         elif before[path].evidence.registers != result.evidence.registers:

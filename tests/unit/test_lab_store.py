@@ -240,6 +240,8 @@ def test_what_goes_to_and_fro_on_one_firmware_is_flaky(store) -> None:
         night(store, run_of("a", x=outcome, y=P))
     [found] = judge(store, night(store, run_of("a", x=F, y=F))).new[:1]
     assert (found.path, found.is_flaky) == ("x", True)
+    changes = compare_nights(store, 3, 4).changes
+    assert {one.path: one.is_flaky for one in changes} == {"x": True, "y": False}
     # Another firmware may fail for good.
     [found] = judge(store, night(store, run_of("a", version="2", x=P), run_of("b", x=P))).fixed
     assert not found.is_flaky
