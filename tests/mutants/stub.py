@@ -21,11 +21,18 @@ _RETURN = "\tcall_return(call, verdict.status);\n"
 _CHECK = "\tif (call->arg[3] & ~FLAG_DRY_RUN)\n"
 _JUDGED = "\tif (verdict.status == SMCCC_SUCCESS &&\n"
 _EACH_LINE = "\t\tfor (uint64_t line = first; line <= last; line += window.line_size) {\n"
-_DIRTY = (
-    "\tfor (uint64_t i = 0; i < window.line_size / WORD; i++)\n"
-    "\t\tif (__atomic_load_n(&cache[i], __ATOMIC_RELAXED) != known[i])\n"
-)
+_CLEANED = "\tdo {\n\t\tif (is_dirty(offset))\n\t\t\tclean_line(offset);\n"
 _HANDLE = "\tservice->handle(&call);\n"
+
+
+def _cleaned_by(place: str) -> str:
+    """The same for a line of which only the word at a place is looked at."""
+    return (
+        f"\tif (*(uint64_t *)(cached + {place}) != *(uint64_t *)(synced + {place}))\n"
+        "\t\tclean_line(offset);\n\tif (invalidate)\n\t\tfetch_over_line(offset);\n"
+        "\telse\n\tdo {\n"
+    )
+
 
 DEFECTS: dict[str, Edit] = {
     # Which bytes.
@@ -83,20 +90,14 @@ DEFECTS: dict[str, Edit] = {
     # What is done with a line.
     "last word of a line not cleaned": (
         MODEL,
-        "\tuint64_t *to = (uint64_t *)(media + offset);\n\n"
-        "\tfor (uint64_t i = 0; i < window.line_size / WORD; i++) {\n",
-        "\tuint64_t *to = (uint64_t *)(media + offset);\n\n"
-        "\tfor (uint64_t i = 0; i < window.line_size / WORD - 1; i++) {\n",
+        "\t\tto[i] = known[i];\n",
+        "\t\tif (i + 1 < window.line_size / WORD)\n\t\t\tto[i] = known[i];\n",
     ),
-    "a line counts as dirty by its first word": (
+    "a line counts as dirty by its first word": (MODEL, _CLEANED, _cleaned_by("offset")),
+    "a line counts as dirty by the word in its middle": (
         MODEL,
-        _DIRTY,
-        _DIRTY.replace("i < window.line_size / WORD", "i < 1"),
-    ),
-    "a line counts as dirty by its second half": (
-        MODEL,
-        _DIRTY,
-        _DIRTY.replace("i = 0;", "i = window.line_size / WORD / 2;"),
+        _CLEANED,
+        _cleaned_by("offset + window.line_size / 2"),
     ),
     "clean lines not invalidated": (
         MODEL,
