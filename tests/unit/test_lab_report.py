@@ -181,6 +181,19 @@ def test_the_page_has_what_the_text_has_and_plots_with_units(store) -> None:
         assert words in text
 
 
+def test_the_colour_of_the_page_is_that_of_the_verdict(store) -> None:
+    fill(store, 2)
+    number = store.begin("fleet", ["grace-1"])
+    board = BoardIdentity("grace-1")
+    good = RunResults(RunHead("target", board), [result("x", ItemOutcome.PASS)], "now")
+    store.add(number, good)
+    for night, kind in (("last-1", "fail"), ("last", "good")):
+        page = html_report(store, make_report(store, store.night(night)))
+        assert f'<p class="verdict {kind}">' in page
+    store.add(number, replace(good, trouble="It was lost."))
+    assert '<p class="verdict lost">' in html_report(store, make_report(store, store.night("last")))
+
+
 def test_the_first_night_of_all_has_a_report(store) -> None:
     night = store.begin("fleet", ["a"])
     assert "It has no results." in text_report(make_report(store, store.night(str(night))))
