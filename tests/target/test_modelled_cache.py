@@ -14,8 +14,10 @@ from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.numbers import MEDIA_READ, MEDIA_WRITE
 from pyctl.firmware.settings import parse_setting
+from pyctl.target.aim import Wish, aim
 from pyctl.target.observers import ModelObserver
 from tests.reference import Reference
+from tests.target.conftest import SCRATCH_BYTES
 
 CLEAN_INV = 0xC000_0005
 SIZE = 4096
@@ -26,12 +28,13 @@ OLD, CPU, DEVICE = b"o", b"c", b"d"
 class Window:
     """A window of modelled cache, in which every byte is OLD on both sides."""
 
-    def __init__(self, debugfs, stub, base):
-        self.debugfs, self.stub, self.base = debugfs, stub, base
+    def __init__(self, debugfs, stub, base, scratch):
+        self.debugfs, self.stub, self.base, self.scratch = debugfs, stub, base, scratch
         self.observer = None
 
     def start(self, line_size=LINE, data=OLD * SIZE):
-        self.observer = ModelObserver(self.debugfs, self.base, len(data), line_size)
+        place = self.base, len(data), line_size
+        self.observer = ModelObserver(self.debugfs, *place, self.scratch)
         self.observer.prepare(self.base, data)
         return self
 
@@ -52,9 +55,10 @@ class Window:
 
 
 @pytest.fixture
-def idle_window(debugfs, stub, target_range):
-    yield Window(debugfs, stub, target_range.addr + 0x1_0000)
-    stub.stop_model()
+def idle_window(debugfs, stub):
+    with aim(debugfs, Wish(), SCRATCH_BYTES) as target:
+        yield Window(debugfs, stub, target.range.addr + 0x1_0000, target.scratch)
+        stub.stop_model()
 
 
 @pytest.fixture
@@ -207,18 +211,24 @@ def test_stop_and_reset_end_the_model(window):
         (32, 4096, 64),
         (0, 4000, 64),
         (0, (4 << 20) + 64, 64),
-        (-(1 << 20), 4096, 64),
-        (1 << 24, 4096, 64),
-        ((1 << 24) - 4096, 8192, 64),
         (1 << 63, 4096, 64),
     ],
 )
-def test_window_that_cannot_be_is_refused_and_the_old_one_stays(
-    window, target_range, offset, size, line_size
-):
+def test_window_that_cannot_be_is_refused_and_the_old_one_stays(window, offset, size, line_size):
     window.device_write(0, DEVICE * 64)
     with pytest.raises(OperationFailed, match="INVALID_PARAMETER"):
-        window.stub.start_model(target_range.addr + offset, size, line_size)
+        window.stub.start_model(window.base + offset, size, line_size)
+    assert window.device(0, 64) == DEVICE * 64
+
+
+# Around scratch memory there is more of the guest's.
+@pytest.mark.parametrize(
+    ("offset", "size"), [(-(1 << 20), 4096), (1 << 24, 4096), ((1 << 24) - 4096, 8192)]
+)
+def test_window_beyond_the_guests_memory_is_refused(window, reserved_range, offset, size):
+    window.device_write(0, DEVICE * 64)
+    with pytest.raises(OperationFailed, match="INVALID_PARAMETER"):
+        window.stub.start_model(reserved_range.addr + offset, size, 64)
     assert window.device(0, 64) == DEVICE * 64
 
 
@@ -366,12 +376,17 @@ def test_many_bytes_go_through_a_buffer_and_are_the_same(window, size):
         (0, 0, SIZE, 0),
         (0, SIZE + 1, SIZE, 0),
         (SIZE, 64, SIZE, 0),
-        (0, 64, 1 << 24, 0),
-        (0, 64, -(1 << 24), 1),
         (0, 64, SIZE, 2),
     ],
 )
 def test_copy_beyond_window_and_buffer_is_refused(window, stub, offset, size, buffer, direction):
     with pytest.raises(OperationFailed, match="INVALID_PARAMETER"):
         stub.copy_media(window.base + offset, size, window.base + buffer, direction)
+    assert window.cpu() == window.device() == OLD * SIZE
+
+
+@pytest.mark.parametrize(("buffer", "direction"), [(1 << 24, 0), (-(1 << 24), 1)])
+def test_copy_beyond_the_guests_memory_is_refused(window, reserved_range, stub, buffer, direction):
+    with pytest.raises(OperationFailed, match="INVALID_PARAMETER"):
+        stub.copy_media(window.base, 64, window.base + buffer, direction)
     assert window.cpu() == window.device() == OLD * SIZE
