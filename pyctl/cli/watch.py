@@ -72,6 +72,8 @@ def watch(session: Session, fail_on_swallowed: bool, command: tuple[str, ...]) -
     session.note(f"pyctl watch: {_told(summary)}")
     if summary.ok:
         session.succeed()
+    if command and summary.status is None:
+        raise KeyboardInterrupt("Interrupted; the command was left running.")
     if fail_on_swallowed and summary.status == 0 and (summary.swallowed or not summary.is_whole):
         raise OperationFailed(
             "The command said success, but calls had failed."

@@ -9,7 +9,6 @@ See Linux Documentation/trace/kprobetrace.rst and ftrace.rst, "Instances".
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -36,6 +35,8 @@ _NOT_FOUND = (errno.EINVAL, errno.ENOENT, errno.EADDRNOTAVAIL, errno.EOPNOTSUPP)
 """What the kernel answers for a function or an argument that it does not find, or not once."""
 _BUSY_S = 5.0
 """How long an instance may be held by files of a process that is about to be gone."""
+_LOOK_S = 1.0
+"""How long tracefs may be in use by somebody who only looks at it."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _OURS = re.compile(r":pyctl_(\d+)/(\w+)")
 
@@ -44,6 +45,13 @@ def tracefs_at(system: System) -> str | None:
     """Where tracefs is mounted; None if nowhere."""
     mounts = (line.split() for line in (system.text("/proc/mounts") or "").splitlines())
     return next((words[1] for words in mounts if words[2:3] == ["tracefs"]), None)
+
+
+def _unmount() -> None:
+    """Unmount what we have mounted, unless somebody else goes on using it."""
+    deadline = time.monotonic() + _LOOK_S
+    while _LIBC.umount2(MOUNT_POINT.encode(), 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @dataclass
@@ -212,9 +220,8 @@ class Tracing:
             os.read(3, 1)
             self._take_back(self.owner)
         finally:
-            with contextlib.suppress(OSError):
-                if self._is_mounted_by_us:
-                    _LIBC.umount2(MOUNT_POINT.encode(), 0)
+            if self._is_mounted_by_us:
+                _unmount()
             os._exit(0)
 
     def _refusal(self, error: OSError) -> NotReady:

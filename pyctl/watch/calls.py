@@ -20,6 +20,7 @@ WHOLE = 2**64 - 1
 """The size with which the NVDIMM drivers ask for all memory."""
 _FRAMEWORK = "cpu_cache_"
 _NOBODY = "Nobody was asked, and nothing was invalidated."
+_REFUSED = "The provider refused it without a call of firmware."
 _UNSEEN = "No provider that pyctl knows was asked."
 
 
@@ -66,7 +67,8 @@ class KernelCall:
             return f"Returned {told}. {_UNSEEN if self.answered is None else _NOBODY}"
         if self.returned is None:
             return "Its return was not seen."
-        return f"{errno_name(-self.returned)}: {meaning_of(-self.returned)[0]}"
+        why = meaning_of(-self.returned)[0] if self.tries != 0 else _REFUSED
+        return f"{errno_name(-self.returned)}: {why}"
 
     def as_json(self) -> dict[str, object]:
         """One line of ``pyctl watch --json``."""

@@ -154,7 +154,7 @@ def _plant(
     is_module = is_loaded or is_ours or target.module in (PROVIDER_MODULE, TEST_MODULE)
     for place in (in_module,) if is_module else (target.function, in_module):
         for more in (if_found, ()):
-            if tracing.probe(event, place, *fetched, *more):
+            if tracing.probe(event, place, *more, *fetched):
                 return place, is_loaded or place == target.function
     return in_module, False
 

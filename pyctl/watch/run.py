@@ -41,7 +41,7 @@ class Summary:
     lost: int = 0
     """Events that could not be recorded, so that calls may be missing."""
     status: int | None = None
-    """The command's exit status; 128 and the number of the signal that ended it."""
+    """The command's exit status, 128 and more for a signal; None while it runs or for none."""
 
     def add(self, call: KernelCall) -> None:
         """Count a call."""
@@ -81,7 +81,9 @@ def watch(
     tell: Callable[[KernelCall], None],
     note: Callable[[str], None],
 ) -> Summary:
-    """Watch while ``command`` runs, or until a Ctrl-C where it is empty.
+    """Watch while ``command`` runs, or until a Ctrl-C or a polite kill where it is empty.
+
+    A polite kill, or a third Ctrl-C, ends the watch of a command that runs on.
 
     ``tell`` gets each call as soon as all is known of it. Of one that failed, or that nobody
     answered, that is when the command has ended: it is swallowed if the exit status is 0.
@@ -105,18 +107,17 @@ def watch(
         for text in probes.notes:
             note(text)
         assembler = Assembler(probes)
-        with _noting_presses() as presses, os.fdopen(tracing.start(), "rb", 0) as pipe:
+        with _noting_ends() as ends, os.fdopen(tracing.start(), "rb", 0) as pipe:
             process = _start(command, to_stderr) if command else None
-            for line in _lines(pipe.fileno(), lambda: _is_over(process, presses), tracing.stop):
+            for line in _lines(pipe.fileno(), lambda: _is_over(process, ends), tracing.stop):
                 take(assembler.feed(line))
             take(assembler.rest())
             summary.lost = assembler.lost + tracing.missed()
-    if process:
-        summary.status = process.returncode
-        if process.returncode < 0:
-            summary.status = 128 - process.returncode
+    if process and (status := process.poll()) is not None:
+        summary.status = status if status >= 0 else 128 - status
     for call in held:
-        call = replace(call, swallowed=None if call.is_open else summary.status == 0)
+        is_known = summary.status is not None and not call.is_open
+        call = replace(call, swallowed=summary.status == 0 if is_known else None)
         summary.add(call)
         tell(call)
     return summary
@@ -132,14 +133,12 @@ def _start(command: Sequence[str], to_stderr: bool) -> subprocess.Popen[bytes]:
         ) from None
 
 
-def _is_over(process: subprocess.Popen[bytes] | None, presses: list[int]) -> bool:
+def _is_over(process: subprocess.Popen[bytes] | None, ends: list[int]) -> bool:
     """Whether there is nothing more to wait for."""
     if process is None:
-        return bool(presses)
+        return bool(ends)
     # The first presses are the command's to handle; whoever goes on means us.
-    if len(presses) > _PATIENCE:
-        raise KeyboardInterrupt("Interrupted; the command was left running.")
-    return process.poll() is not None
+    return process.poll() is not None or len(ends) > _PATIENCE or signal.SIGTERM in ends
 
 
 def _lines(pipe: int, is_over: Callable[[], bool], stop: Callable[[], None]) -> Iterator[str]:
@@ -159,11 +158,13 @@ def _lines(pipe: int, is_over: Callable[[], bool], stop: Callable[[], None]) -> 
 
 
 @contextlib.contextmanager
-def _noting_presses() -> Iterator[list[int]]:
-    """Collect presses of Ctrl-C instead of being ended by one."""
-    presses: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _frame: presses.append(number))
+def _noting_ends() -> Iterator[list[int]]:
+    """Collect signals that ask us to end, instead of being ended by one."""
+    ends: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(kind, lambda number, _frame: ends.append(number)) for kind in kinds]
     try:
-        yield presses
+        yield ends
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for kind, handler in zip(kinds, previous, strict=True):
+            signal.signal(kind, handler)

@@ -64,11 +64,11 @@ def parse(line: str) -> Event | Lost | None:
     if match is None:
         return None
     seconds, _, fraction = match["time"].partition(".")
-    fields = {
-        name: value.strip('"')
-        for name, value in _FIELD.findall(match["fields"])
-        if value != "(fault)"
-    }
+    fields: dict[str, str] = {}
+    for name, value in _FIELD.findall(match["fields"]):
+        # The name of a process comes last, and may look like anything.
+        if value != "(fault)":
+            fields.setdefault(name, value.strip('"'))
     fields.setdefault("comm", match["comm"].strip())
     time_us = int(seconds) * 1_000_000 + int(fraction.ljust(6, "0")[:6])
     return Event(match["name"], time_us, int(match["task"]), fields)

@@ -174,6 +174,23 @@ def enabled():
 # -- bad days ----
 
 
+def test_a_polite_kill_ends_the_watch_and_not_the_command(
+    pyctl, provider, stub, target_range, wait_until
+):
+    Faults(stub).replace(parse_faults("status:NOT_SUPPORTED@next=1"))
+    script = f"{write(target_range.addr)}; echo $$; exec sleep 600"
+    running = pyctl.start("watch", "--json", "--", "sh", "-c", script)
+    wait_until(lambda: stub.get("clean_inv_calls"), "the call reached firmware")
+    running.kill(signal.SIGTERM)
+    ended = running.wait()
+    call, summary = (json.loads(line) for line in ended.out.splitlines())
+    # It failed; whether the command will say so is not known.
+    assert (call["errno"], call["swallowed"], summary["status"]) == ("EOPNOTSUPP", None, None)
+    assert (ended.status, summary["failed"], summary["ok"]) == (130, 1, False)
+    os.kill(int(ended.err.splitlines()[0]), signal.SIGKILL)
+    assert events() == []
+
+
 def test_a_command_that_is_killed_has_the_status_of_a_shell(pyctl, target_range):
     ended, calls, summary = watched(pyctl, f"{write(target_range.addr)}; kill -9 $$")
     assert (ended.status, summary["status"], len(calls)) == (137, 137, 1)

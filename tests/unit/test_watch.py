@@ -123,10 +123,20 @@ def test_a_framework_with_one_more_function_of_its_own_is_no_caller(probes: Prob
     ("ret", "words"), [(-16, "EBUSY: Firmware stayed busy"), (-22, "EINVAL: "), (-77, "EBADFD: ")]
 )
 def test_a_failed_call_says_why(probes: Probes, ret: int, words: str) -> None:
-    [call] = calls_of(probes, (IN, {}), (OUT, {"ret": ret}))
+    [call] = calls_of(probes, (IN, {}), (TRY, {}), (OUT, {"ret": ret}))
     assert not call.ok
     assert (call.error or "").startswith(words)
     assert "FAILED" in str(call)
+
+
+def test_a_provider_that_refuses_by_itself_is_not_taken_for_firmware(probes: Probes) -> None:
+    [call] = calls_of(probes, (IN, {}), (OUT, {"ret": -22}))
+    assert call.error == "EINVAL: The provider refused it without a call of firmware."
+
+
+def test_a_process_cannot_be_called_like_a_result(probes: Probes) -> None:
+    [call] = calls_of(probes, (IN, {"comm": 'x" addr=0x1 y='}), (TRY, {}), (OUT, {}))
+    assert call.addr == 0x5F00_0000
 
 
 def test_two_threads_at_once(probes: Probes) -> None:

@@ -42,6 +42,7 @@ ANSWERS = {
 ND_DEVICE = "/sys/bus/nd/devices/region0"
 ND_REGION = "/sys/bus/nd/drivers/nd_region"
 CXL = "/sys/bus/cxl/devices"
+CXL_DRIVERS = "/sys/bus/cxl/drivers"
 
 
 @dataclass
@@ -63,12 +64,25 @@ def nvdimm() -> Iterator[tuple[str, str]]:
 
 
 def cxl() -> Iterator[tuple[str, str]]:
-    """The same on a CXL region, which is made now if there is none."""
-    [region] = [*Path(CXL).glob("region*")] or [make_region()]
-    yield "CXL region commit", f"echo 1 > {region}/commit"
-    yield "CXL region bind", f"echo {region.name} > /sys/bus/cxl/drivers/cxl_region/bind"
-    yield "CXL region unbind", f"echo {region.name} > /sys/bus/cxl/drivers/cxl_region/unbind"
+    """The same on CXL regions, and on the device that their memory is of."""
+    region = make_region()
+    commit = f"echo 1 > {region}/commit"
+    yield "CXL region commit", commit
+    yield "CXL region bind", f"echo {region.name} > {CXL_DRIVERS}/cxl_region/bind"
+    yield "CXL region unbind", f"echo {region.name} > {CXL_DRIVERS}/cxl_region/unbind"
     yield "CXL region decommit", f"echo 0 > {region}/commit"
+    shell(commit)
+    yield "CXL region delete", f"echo {region.name} > {CXL}/decoder0.0/delete_region"
+    region = make_region()
+    shell(f"echo 1 > {region}/commit")
+    yield "CXL memory device unbind", f"echo mem0 > {CXL_DRIVERS}/cxl_mem/unbind"
+    shell(f"echo mem0 > {CXL_DRIVERS}/cxl_mem/bind")
+    shell(f"echo {region.name} > {CXL}/decoder0.0/delete_region")
+
+
+def shell(script: str) -> None:
+    """Do what is watched by nobody."""
+    subprocess.run(["sh", "-c", script], check=True)
 
 
 def make_region() -> Path:
@@ -124,7 +138,7 @@ def cells() -> Iterator[Cell]:
                     yield found
                     if found.status:
                         # What follows wants it done.
-                        subprocess.run(["sh", "-c", script], check=True)
+                        shell(script)
 
 
 def head() -> str:
