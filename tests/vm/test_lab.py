@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A lab of boards that ssh reaches: its nights say exactly what became of each.
+"""A lab of boards: its nights say exactly what became of each.
 
-By default one good board and one that is off; with ``--full`` two nights of four boards:
-in the second one has other firmware, with a defect, and one dies in the middle.
+By default one good board, which is virtual, and one that is off; with ``--full`` two nights
+of four boards that ssh reaches: in the second one has other firmware, with a defect, and
+one dies in the middle.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ import time
 
 import pytest
 
+from pyctl.lab.journal import read_journal
+from pyctl.lab.results import ItemOutcome
 from pyctl.vm.network import free_port
 from tests.vm.conftest import PATIENCE_S, PYCTL, TOP, Runner
 
@@ -86,13 +89,15 @@ def kill_in_a_test(process, journal):
 
 
 def test_a_board_that_is_off_is_no_failure_of_firmware(lab, tmp_path):
-    with served("--boot", "uefi") as (_process, good):
-        status, answer, said = lab("run", good=good + 'steps = ["attributes"]\n', off=off())
+    good = 'target = "vm"\nsteps = ["attributes", "conformance"]\n'
+    status, answer, said = lab("run", good=good, off=off())
     assert status == 4, said
     assert answer["verdict"] == "Nothing new is wrong; trouble of the lab with off."
     assert "nothing answers at its ssh port" in answer["troubles"][0]["why"]
-    journal = (tmp_path / "lab.sqlite.d/1/good.journal").read_text()
-    assert '"smccc_version": "1.2"' in journal
+    run = read_journal(tmp_path / "lab.sqlite.d/1/good.journal")
+    assert run.outcome is ItemOutcome.PASS
+    assert run.head.board.firmware.smccc_version == "1.2"
+    assert {"DISC-1", "CALL-1", "conformance"} <= {result.path for result in run.results}
 
 
 def test_two_nights_say_exactly_what_happened(lab, tmp_path, request):
