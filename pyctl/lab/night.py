@@ -66,6 +66,12 @@ def pytest_command(board: FleetBoard, journal: Path) -> list[str]:
     return [*pytest, *options, *tests]
 
 
+def environment(board: FleetBoard) -> dict[str, str]:
+    """What a board's process finds; faults are planted in a virtual board's firmware only."""
+    env = {name: value for name, value in os.environ.items() if name != "PYCTL_FIRMWARE"}
+    return env | ({"PYCTL_FIRMWARE": ";".join(board.firmware)} if board.firmware else {})
+
+
 @dataclass
 class _AtWork:
     """A board's process."""
@@ -178,7 +184,7 @@ class Work:
             process = subprocess.Popen(
                 pytest_command(board, journal),
                 cwd=TOP,
-                env=os.environ | {"PYCTL_FIRMWARE": ";".join(board.firmware)},
+                env=environment(board),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ import pytest
 
 from pyctl.errors import UsageError
 from pyctl.lab.fleet import FleetBoard, read_fleet
-from pyctl.lab.night import pytest_command
+from pyctl.lab.night import environment, pytest_command
 
 GOOD = """
 parallel = 2
@@ -37,7 +37,7 @@ def fleet(tmp_path):
     return write
 
 
-def test_a_fleet_as_a_person_writes_it(fleet, tmp_path) -> None:
+def test_a_fleet_as_a_person_writes_it(fleet, tmp_path, monkeypatch) -> None:
     found = read_fleet(fleet(GOOD))
     assert (found.parallel, found.budget_s) == (2, 5400.0)
     board, virtual = found.boards
@@ -53,6 +53,10 @@ def test_a_fleet_as_a_person_writes_it(fleet, tmp_path) -> None:
     words = pytest_command(board, tmp_path / "journal")
     assert f"--ssh-config={tmp_path / 'ssh_config'}" in words
     assert "--steps=doctor,tests" in words
+    # A board of which nothing is said has firmware of its own, and is not told of any.
+    monkeypatch.setenv("PYCTL_FIRMWARE", "fault=noop")
+    assert "PYCTL_FIRMWARE" not in environment(board)
+    assert environment(virtual)["PYCTL_FIRMWARE"] == "fault=skip_last_line"
 
 
 def test_everything_that_is_wrong_is_said_at_once_with_its_line(fleet) -> None:
