@@ -79,8 +79,9 @@ def _try_once(observer: ModelObserver, stage: Stage, request: Request, cpus: lis
         try:
             since = stub.get("log_total")
             first = stack.enter_context(_caller(debugfs, request, cpus[-1]))
-            if not _wait(lambda: stub.get("log_total") > since, _REACH_TIMEOUT_S):
-                raise OperationFailed("The first call did not reach firmware.")
+            _wait(lambda: stub.get("log_total") > since or first.wait(0), _REACH_TIMEOUT_S)
+            if stub.get("log_total") == since:
+                raise OperationFailed(_not_reached(first))
             stage.store()
             second = stack.enter_context(_caller(debugfs, request, cpus[-2]))
             # In firmware, asleep on a lock, or back already: it has asked.
@@ -113,6 +114,19 @@ def _caller(
             time.sleep(_AGAIN_S)
 
     return Child(call, {cpu})
+
+
+def _not_reached(caller: Child[str | None]) -> str:
+    """Why a call has not come to firmware."""
+    if not caller.wait(0):
+        return "The first call did not reach firmware."
+    name = caller.result()
+    if name == "EOPNOTSUPP":
+        return (
+            "EOPNOTSUPP: The call was not made, since firmware does not offer it now: it does not "
+            "announce both functions, or gives no attributes."
+        )
+    return f"The first call ended with {name or 'success'} and did not reach firmware."
 
 
 def _has_asked(caller: Child[str | None]) -> Iterator[bool]:

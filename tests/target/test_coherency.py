@@ -253,6 +253,12 @@ def test_failing_call_is_an_error_of_its_case(coherency, stub):
     assert not cases["one line"].is_good
 
 
+@pytest.mark.board(cpus=4)
+def test_a_race_that_firmware_does_not_offer_a_call_for_says_so(coherency, stub):
+    arm(stub, "features_attributes:NOT_SUPPORTED")
+    assert coherency()["under-flush race via smccc"].error.startswith("EOPNOTSUPP")
+
+
 # -- the under-flush race ----------------------------------------------------------------
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
 
 from pyctl.coherency.calls import Calls, Refused, patience_s
+from pyctl.coherency.race import _not_reached
 from pyctl.coherency.run import REFUSED, Plan, Run, _is_blind
 from pyctl.coherency.window import BORDER, DEFAULT_SIZE, place, target_of
 from pyctl.errors import NotReady, OperationFailed
@@ -19,6 +21,7 @@ from pyctl.target import aim as aiming
 from pyctl.target import debugfs as door
 from pyctl.target.aim import Wish
 from pyctl.target.answers import Discovery, Request
+from pyctl.target.bounded import Child
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import Result
 from pyctl.target.observers import ModelObserver, Observer
@@ -258,3 +261,26 @@ def test_what_is_refused_is_not_tried_and_must_be_refused_again(
     again = cases["refused ranges, once more"]
     assert bool(again.error) == bool(errors)
     assert not again.skipped
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("EOPNOTSUPP", "EOPNOTSUPP: The call was not made, since firmware does not offer it now"),
+        ("EIO", "The first call ended with EIO and did not reach firmware."),
+        (None, "The first call ended with success and did not reach firmware."),
+    ],
+)
+def test_a_call_that_did_not_come_to_firmware_says_why(ended: str | None, said: str) -> None:
+    with Child(lambda: ended) as caller:
+        assert caller.wait(20)
+        assert _not_reached(caller).startswith(said)
+
+
+def test_a_call_that_goes_on_has_not_come_to_firmware() -> None:
+    def stuck() -> str | None:
+        time.sleep(60)
+        return None
+
+    with Child(stuck) as caller:
+        assert _not_reached(caller) == "The first call did not reach firmware."
