@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyctl.smccc import signed32, status_name
+from pyctl.smccc import SMCCC_VERSION, signed32, status_name, version_text
 from pyctl.target.answers import RawRequest
 
 REQUIRED = "required"
@@ -72,7 +72,9 @@ class Call:
     def __str__(self) -> str:
         where = "" if self.request.cpu is None else f" on CPU {self.request.cpu}"
         arguments = ", ".join(f"0x{value:x}" for value in self.request.x)
-        return f"0x{self.request.fid:08x}({arguments}){where} gave {status_name(self.status)}"
+        is_version = self.request.fid == SMCCC_VERSION and self.status > 0
+        answer = version_text(self.status) if is_version else status_name(self.status)
+        return f"0x{self.request.fid:08x}({arguments}){where} gave {answer}"
 
 
 @dataclass(frozen=True)

@@ -754,3 +754,10 @@ def test_rules_have_distinct_ids_and_name_sections_that_are_known() -> None:
         "deduced from DEN0028 v1.7",
         "DEN0028 v1.7, 7.11",
     }
+
+
+def test_a_version_that_changes_is_told_as_a_version() -> None:
+    firmware = FakeFirmware(tamper=on_cpu(1, VERSION, returns(0x1_0001)))
+    summary = findings(firmware)["DISC-5"].outcome.summary
+    assert "gave 1.2 and " in summary
+    assert summary.endswith("on CPU 1 gave 1.1.")
