@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -246,15 +249,24 @@ def test_sigterm_ends_the_runs_as_a_ctrl_c_does(tmp_path: Path) -> None:
         "sys.argv[1:] = ['--jobs', '1', 'firmware:']\n"
         "sys.exit(script.main())\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script], stdout=subprocess.PIPE, text=True
-    ) as process:
-        deadline = time.monotonic() + 30
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
         while not said.exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.terminate()
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        # Nothing runs on where this has failed.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert process.returncode == 130
     assert "this is no score" in out
     assert said.read_text().split() == ["begun", "interrupted"]
