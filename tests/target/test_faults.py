@@ -44,8 +44,8 @@ def firmware(debugfs, target_range):
         def call(self, fid, *arguments, cpu=None):
             filled = [*arguments, *range(0x100 + len(arguments), 0x111)]
             request = RawRequest(fid, tuple(filled), cpu)
-            [registers] = debugfs.raw_calls([request], CALL_TIME_S)
-            return Answer(registers, [fid, *filled])
+            [answer] = debugfs.raw_calls([request], CALL_TIME_S)
+            return Answer(answer.x, [fid, *filled])
 
         def clean_inv(self, cpu=None, flags=0):
             return self.call(CLEAN_INV, target_range.addr, 4096, flags, cpu=cpu)
