@@ -18,6 +18,7 @@ import pytest
 from pyctl.conformance import prober
 from pyctl.conformance.access import ModuleAccess, target_of
 from pyctl.conformance.outcome import FAIL, OBSERVED, PASS
+from pyctl.conformance.questions import ALL
 from pyctl.conformance.run import Report
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
@@ -155,7 +156,9 @@ def test_a_board_without_a_range_for_it_leaves_no_required_rule_unrun(command, s
     # This rule compares CPUs.
     assert not_run == ({"ATTR-2"} if os.cpu_count() == 1 else set())
     base = int(ended.json["target"]["addr"], 16)
-    aimed = {call.base - base for call in stub.log() if call.length}
+    # On a virtual board all memory is asked for, too (OPEN-14).
+    calls = [call for call in stub.log() if (call.base, call.length) != (0, ALL)]
+    aimed = {call.base - base for call in calls if call.length}
     assert aimed
     assert all(0 <= offset < ended.json["target"]["size"] for offset in aimed)
 
@@ -261,7 +264,7 @@ BROKEN = {
     "x4-x17-once": ((), "clobber_x4_x17@next=1@call=attributes", {"REG-1"}),
     "simd": ((), "clobber_simd@call=clean_inv", {"REG-4"}),
     "x18-x30": ((), "clobber_x18_x30", {"REG-6"}),
-    "x18-x30-of-a-cpu": ((), "clobber_x18_x30@cpu=1@call=features", {"REG-6"}),
+    "x18-x30-of-a-cpu": ((), "clobber_x18_x30@cpu=1", {"REG-6"}),
     "thread": ((), "clobber_thread", {"REG-6", "REG-7"}),
     "fpcr-of-a-cpu": ((), "clobber_fpcr@cpu=1@call=clean_inv", {"REG-5"}),
     "simd-of-attributes-of-a-cpu": ((), "clobber_simd@cpu=1@call=attributes", {"REG-4"}),

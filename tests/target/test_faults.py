@@ -355,7 +355,7 @@ def test_attributes_lie_and_change(faults, firmware, kind, register, two_cpus):
     truth = firmware.call(ATTRIBUTES).x[1:5]
     arm(faults, f"{kind}:1@every=2")
     seen = [firmware.call(ATTRIBUTES).x[1:5] for _ in range(4)]
-    lie = [1 if n == register else value for n, value in enumerate(truth, 1)]
+    lie = tuple(1 if n == register else value for n, value in enumerate(truth, 1))
     assert seen == [truth, lie, truth, lie]
     arm(faults, f"{kind}:1@cpu=1")
     assert [firmware.call(ATTRIBUTES, cpu=cpu).x[1:5] for cpu in (0, 1)] == [truth, lie]

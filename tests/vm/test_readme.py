@@ -43,7 +43,7 @@ def serve_and_stop(pyctl):
 
 
 def test_there_are_lines_for_the_virtual_board():
-    assert len(LINES) == 11
+    assert len(LINES) == 13
 
 
 def test_the_lines_for_debugfs_invalidate(pyctl):
