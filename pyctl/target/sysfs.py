@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pyctl.errors import NotReady
 from pyctl.target.system import System
 
 Device = Path
@@ -17,14 +18,23 @@ Device = Path
 
 
 def devices(system: System, subsystem: str) -> list[Device]:
-    """Directories of the devices of a bus, by name; empty if there is no such bus."""
+    """Directories of the devices of a bus, by name; empty if there is no such bus.
+
+    Raises NotReady where pyudev finds no libudev.
+    """
     top = system.path(f"/sys/bus/{subsystem}/devices")
     if not top.is_dir():
         return []
     if system.is_real:
         import pyudev
 
-        found = pyudev.Context().list_devices(subsystem=subsystem)
+        try:
+            found = pyudev.Context().list_devices(subsystem=subsystem)
+        except ImportError:
+            raise NotReady(
+                "The library libudev is not there, so devices cannot be listed.",
+                "On Debian: `apt install libudev1`, then `ldconfig`.",
+            ) from None
         return sorted(Path(device.sys_path) for device in found)
     return sorted(top.iterdir())
 

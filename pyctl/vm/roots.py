@@ -70,12 +70,13 @@ QEMU_PACKAGES = tuple(f"qemu-system-{part}/{SUITE}-backports" for part in ("arm"
 _QEMU_SCRIPT = """\
 #!/bin/sh
 here=$(dirname "$0")
+tree=$here/root
 loader=$here/{loader}
 libraries=$(dirname "$loader")
 QEMU_MODULE_DIR=$libraries/qemu
 export QEMU_MODULE_DIR
-exec "$loader" --library-path "$libraries" "$here/root/usr/bin/{qemu}" \\
-	-L "$here/root/usr/share/qemu" "$@"
+exec "$loader" --library-path "$libraries" "$tree/usr/bin/{qemu}" \\
+	-L "$tree/usr/share/qemu" "$@"
 """
 # What the three take together while they are made.
 _NEEDED_BYTES = 1 << 30

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pyctl.errors import NotReady, UsageError
 from pyctl.ranges import Range, subtract
 from pyctl.target.regions import Region, Use, check_target, flatten, regions
+from pyctl.target.sysfs import devices
 from pyctl.target.system import System
 from tests.unit.fake_machine import TARGET, TARGET_SIZE
 
@@ -261,3 +262,13 @@ def test_the_refusal_names_the_owner_or_the_gap(machine) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the addresses in /proc/iomem")
 def test_the_real_machine_can_be_listed() -> None:
     assert any(region.kind == "ram" for region in regions(System.this()))
+
+
+def test_a_machine_without_libudev_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ImportError("No library named udev")
+
+    monkeypatch.setattr("pyudev.Context", missing)
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: True)
+    with pytest.raises(NotReady, match="libudev is not there"):
+        devices(System.this(), "memory")

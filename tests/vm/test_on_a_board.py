@@ -22,13 +22,17 @@ from tests.vm.conftest import NAMES, OLD_VERSION, PATIENCE_S, TOP, Runner, deb_o
 
 # What a board that builds modules has, by itself or for want of the scripts of packages.
 BUILDING = (
-    *("apt", "base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils"),
+    *("apt", "base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash"),
+    "debianutils",
     *("diffutils", "dkms", "dpkg", "findutils", "grep", "gzip", "hostname"),
-    *("init-system-helpers", "libc-bin", "login", "mawk", "mount", "perl-base"),
+    *("init-system-helpers", "libc-bin", "libudev1", "login", "mawk", "mount", "perl-base"),
     *("python3-venv", "sed", "sudo", "tar", "util-linux", "xz-utils", "zstd"),
 )
-# What libpam-runtime makes when it is configured.
-PAM = "account required pam_permit.so\nsession required pam_permit.so\n"
+# In place of what libpam-runtime makes when it is configured, which other services' files,
+# read with each, need as well.
+PAM = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session"))
+# What ca-certificates makes when it is configured; pip reads it, with and without a network.
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 BUILD_S = 3600
 TRACES = (
     f"find / -xdev {NAMES}"
@@ -87,7 +91,12 @@ def board(request):
             found = [each for each in listed if each["pid"] == process.pid]
             time.sleep(0.5)
         made = Board(found[0]["ssh_config"])
-        made.good(f"printf %s {shlex.quote(PAM)} >/etc/pam.d/sudo")
+        made.good(f"printf %s {shlex.quote(PAM)} | tee /etc/pam.d/sudo >/etc/pam.d/other")
+        made.good("ldconfig")
+        made.good(
+            f"mkdir -p $(dirname {CERTIFICATES}) &&"
+            f" cat /usr/share/ca-certificates/mozilla/*.crt >{CERTIFICATES}"
+        )
         yield made
         process.terminate()
 
