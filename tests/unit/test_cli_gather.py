@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyctl.cli import main
 from tests.unit.fake_machine import FakeModule, Machine
 
 LOG = (
@@ -63,7 +64,7 @@ def test_a_board_that_is_not_ready_is_reported_as_such(pyctl, named: Machine) ->
 def test_nothing_is_asked_of_a_board_that_was_lost(
     pyctl, named: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = __import__("pyctl.cli.main", fromlist=["main"]).main
+    real = main.main
     monkeypatch.setattr(
         "pyctl.cli.main.main",
         lambda words, system: 4 if words[0] == "attributes" else real(words, system),
