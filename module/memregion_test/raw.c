@@ -130,8 +130,8 @@ static int raw_call(void *data)
 	unsigned long flags;
 	unsigned int i;
 
-	/* Each another, and nothing that firmware leaves there by chance. */
-	for (i = WATCHED_X19; i <= WATCHED_X28; i++)
+	/* Each another, and nothing that firmware leaves there by chance, such as zero. */
+	for (i = WATCHED_X18; i <= WATCHED_X28; i++)
 		watched->before[i] = WATCHED_FILLER | i;
 
 	local_irq_save(flags);

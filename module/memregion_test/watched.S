@@ -4,8 +4,9 @@
  * TPIDR_EL0 and TPIDRRO_EL0, and outlives it: after the call only the stack pointer
  * is relied upon. The kernel's own arm_smccc_1_2_hvc() and _smc() rely on all of them.
  *
- * x19 to x28 go in with numbers of the caller's. The others are what they are: the
- * kernel itself needs them, or whoever walks the stack meanwhile.
+ * x18 to x28 go in with numbers of the caller's. The others are what they are: the
+ * kernel itself needs them, or whoever walks the stack meanwhile. So is x18 where it
+ * points to a shadow call stack, on which an NMI would go on.
  */
 #include <linux/linkage.h>
 
@@ -33,28 +34,33 @@
 	msr	\which, x0
 	.endm
 
+	/* x19 to x28, in their order. */
+	.macro	ten_registers instr, base, offset
+	\instr	x19, x20, [\base, #(\offset)]
+	\instr	x21, x22, [\base, #(\offset + 2 * WORD)]
+	\instr	x23, x24, [\base, #(\offset + 4 * WORD)]
+	\instr	x25, x26, [\base, #(\offset + 6 * WORD)]
+	\instr	x27, x28, [\base, #(\offset + 8 * WORD)]
+	.endm
+
 	.macro	watched instr
 	stp	x29, x30, [sp, #-FRAME_BYTES]!
 	mov	x29, sp
-	stp	x19, x20, [sp, #SAVED_X19]
-	stp	x21, x22, [sp, #(SAVED_X19 + 2 * WORD)]
-	stp	x23, x24, [sp, #(SAVED_X19 + 4 * WORD)]
-	stp	x25, x26, [sp, #(SAVED_X19 + 6 * WORD)]
-	stp	x27, x28, [sp, #(SAVED_X19 + 8 * WORD)]
+	ten_registers stp, sp, SAVED_X19
 	stp	x1, x2, [sp, #OUR_ARGUMENTS]
 
+#ifdef CONFIG_SHADOW_CALL_STACK
 	str	x18, [x2, #(WATCHED_X18 * WORD)]
+#else
+	ldr	x18, [x2, #(WATCHED_X18 * WORD)]
+#endif
 	str	x29, [x2, #(WATCHED_X29 * WORD)]
 	str	x30, [x2, #(WATCHED_X30 * WORD)]
 	keep	sp_el0, WATCHED_SP_EL0
 	keep	tpidr_el0, WATCHED_TPIDR_EL0
 	keep	tpidrro_el0, WATCHED_TPIDRRO_EL0
 
-	ldp	x27, x28, [x2, #((WATCHED_X19 + 8) * WORD)]
-	ldp	x25, x26, [x2, #((WATCHED_X19 + 6) * WORD)]
-	ldp	x23, x24, [x2, #((WATCHED_X19 + 4) * WORD)]
-	ldp	x21, x22, [x2, #((WATCHED_X19 + 2) * WORD)]
-	ldp	x19, x20, [x2, #(WATCHED_X19 * WORD)]
+	ten_registers ldp, x2, WATCHED_X19 * WORD
 	ldp	x16, x17, [x0, #(16 * WORD)]
 	ldp	x14, x15, [x0, #(14 * WORD)]
 	ldp	x12, x13, [x0, #(12 * WORD)]
@@ -81,11 +87,7 @@
 	stp	x16, x17, [x29, #(16 * WORD)]
 
 	str	x18, [x30, #(AFTER + WATCHED_X18 * WORD)]
-	stp	x19, x20, [x30, #(AFTER + WATCHED_X19 * WORD)]
-	stp	x21, x22, [x30, #(AFTER + (WATCHED_X19 + 2) * WORD)]
-	stp	x23, x24, [x30, #(AFTER + (WATCHED_X19 + 4) * WORD)]
-	stp	x25, x26, [x30, #(AFTER + (WATCHED_X19 + 6) * WORD)]
-	stp	x27, x28, [x30, #(AFTER + (WATCHED_X19 + 8) * WORD)]
+	ten_registers stp, x30, AFTER + WATCHED_X19 * WORD
 	ldp	x0, x1, [sp, #THEIR_FRAME]
 	str	x0, [x30, #(AFTER + WATCHED_X29 * WORD)]
 	str	x1, [x30, #(AFTER + WATCHED_X30 * WORD)]
@@ -94,11 +96,7 @@
 	look_at	tpidrro_el0, WATCHED_TPIDRRO_EL0
 
 	ldr	x18, [x30, #(WATCHED_X18 * WORD)]
-	ldp	x19, x20, [sp, #SAVED_X19]
-	ldp	x21, x22, [sp, #(SAVED_X19 + 2 * WORD)]
-	ldp	x23, x24, [sp, #(SAVED_X19 + 4 * WORD)]
-	ldp	x25, x26, [sp, #(SAVED_X19 + 6 * WORD)]
-	ldp	x27, x28, [sp, #(SAVED_X19 + 8 * WORD)]
+	ten_registers ldp, sp, SAVED_X19
 	ldp	x29, x30, [sp], #FRAME_BYTES
 	ret
 	.endm
