@@ -295,8 +295,7 @@ def _offline_blocks(system: System) -> Iterator[Range]:
         return
     for block in devices(system, "memory"):
         index = number(block / "phys_index", hexadecimal=True)
-        state = (block / "state").read_text().strip() if (block / "state").is_file() else ""
-        if index is not None and state == "offline":
+        if index is not None and _text(block / "state") == "offline":
             yield Range(index * size, (index + 1) * size)
 
 
@@ -310,8 +309,8 @@ def _nd_claims(system: System) -> Iterator[Region]:
             yield Region(
                 span, "pmem", device.name, Use.UNKNOWN, "A part without a namespace.", depth=4
             )
-        elif driver := _driver(device):
-            why = f"The driver {driver} uses this namespace."
+        elif user := _text(device / "holder") or _driver(device):
+            why = f"{user} uses this namespace."
             yield Region(span, "pmem", device.name, Use.BUSY, why, depth=5)
         else:
             why = "No driver is bound to this namespace, so nobody uses it."
@@ -325,7 +324,10 @@ def _cxl_claims(system: System) -> Iterator[Region]:
             span = _device_range(device)
             if span is None:
                 continue
-            if number(device / "commit") == 0 or not _driver(device):
+            if number(device / "commit") == 0:
+                why = "This CXL region is not committed: there is no memory behind it."
+                yield Region(span, "cxl", device.name, Use.UNKNOWN, why, depth=4)
+            elif not _driver(device):
                 why = "No driver is bound to this CXL region, so nobody uses it."
                 yield Region(span, "cxl", device.name, Use.FREE, why, depth=4)
             else:
@@ -364,6 +366,10 @@ def _device_range(device: Device) -> Range | None:
     if start is None or not size or start + size > 1 << 64:
         return None
     return Range(start, start + size)
+
+
+def _text(path: Device) -> str:
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def _driver(device: Device) -> str | None:

@@ -227,14 +227,22 @@ def test_a_cxl_region_without_a_driver_is_safe_and_an_active_one_is_not(machine)
     assert not at(machine, 0x100_0000_0000).safe
     machine.system.path("/sys/bus/cxl/devices/region0/driver").unlink()
     assert at(machine, 0x100_0000_0000).safe
+    machine.write("/sys/bus/cxl/devices/region0/commit", "0\n")
+    region = at(machine, 0x100_0000_0000)
+    assert not region.safe
+    assert "not committed" in region.why
 
 
-def test_a_namespace_is_safe_only_without_a_driver(machine) -> None:
+def test_a_namespace_is_safe_only_without_a_driver_and_a_device_on_top(machine) -> None:
     machine.write("/proc/iomem", "80000000-8fffffff : Persistent Memory\n")
     for key, value in {"resource": "0x80000000", "size": "268435456"}.items():
         machine.write(f"/sys/bus/nd/devices/region0/{key}", f"{value}\n")
         machine.write(f"/sys/bus/nd/devices/namespace0.0/{key}", f"{value}\n")
     assert at(machine, 0x8000_0000).safe
+    machine.write("/sys/bus/nd/devices/namespace0.0/holder", "btt0.0\n")
+    region = at(machine, 0x8000_0000)
+    assert (region.safe, region.why) == (False, "btt0.0 uses this namespace.")
+    machine.write("/sys/bus/nd/devices/namespace0.0/holder", "\n")
     bind(machine, "nd/devices/namespace0.0", "nd_pmem")
     region = at(machine, 0x8000_0000)
     assert (region.kind, region.safe) == ("pmem", False)
