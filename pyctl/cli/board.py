@@ -92,9 +92,9 @@ DEVICE_OPTIONS = (
     click.option(
         "--cxl",
         type=SIZE,
-        default=0,
+        multiple=True,
         help="Add a CXL memory device of this size (--boot uefi; takes a QEMU of Debian's "
-        "backports where --qemu names none).",
+        "backports where --qemu names none); repeatable.",
     ),
 )
 STATE_OPTIONS = (
@@ -158,7 +158,7 @@ def spec_of(options: dict[str, Any]) -> Spec:
         stub=options["stub"],
         append=options["append"],
         nvdimm_mib=mib_of("--nvdimm", options.get("nvdimm", 0)),
-        cxl_mib=mib_of("--cxl", options.get("cxl", 0)),
+        cxl_mib=tuple(mib_of("--cxl", size) for size in options.get("cxl", ())),
         load=not options.get("bare", False),
     )
 

@@ -107,9 +107,9 @@ class ModelObserver(_CpuSide):
         """Where a device's bytes go through: outside of the window, in memory that is free."""
         if scratch:
             return scratch.range.end - MEDIA_BYTES_PER_COPY
-        target = self.stub.target()
-        above = self.base + self.size + MEDIA_BYTES_PER_COPY <= target.stop
-        return target.stop - MEDIA_BYTES_PER_COPY if above else target.start
+        above = self.base + self.size
+        is_there = above + MEDIA_BYTES_PER_COPY <= self.stub.target().stop
+        return above if is_there else self.base - MEDIA_BYTES_PER_COPY
 
     def __enter__(self) -> ModelObserver:
         self._start()

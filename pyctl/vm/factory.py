@@ -20,7 +20,7 @@ from pyctl.vm.plan import BASE_MODULES, READY_MODULES, BoardPlan, Recipe
 from pyctl.vm.process import need_libraries
 from pyctl.vm.qemu import Qemu, resolve_accel
 from pyctl.vm.recipes import DeviceTreeBoot, UefiBoot
-from pyctl.vm.roots import Roots
+from pyctl.vm.roots import DEVICE_PACKAGES, Roots
 from pyctl.vm.session import Board
 from pyctl.vm.snapshot import Snapshot, shared_memory
 from pyctl.vm.spec import QEMU, Spec
@@ -67,7 +67,7 @@ class BoardFactory:
                 accel=accel,
                 kernel=kernel,
                 stub=self.builder.stub(spec.stub),
-                guest=self.roots.guest(),
+                guest=self.roots.guest(DEVICE_PACKAGES if recipe.drivers else ()),
                 agent=self.builder.agent(kernel, recipe.drivers),
                 project=self.builder.project(kernel),
             )

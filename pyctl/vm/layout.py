@@ -16,5 +16,7 @@ INITRD_ADDR = RAM_BASE + 128 * MIB
 # The range that tests may aim at: reserved, and marked by its compatible string.
 TARGET_SIZE = 16 * MIB
 TARGET_COMPATIBLE = "memregion-test"
+# Where QEMU's machine has the window for CXL memory: above the last of what is PCI's.
+CXL_WINDOW_ADDR = 1 << 40
 # Where that range lies on a board that has it beyond the reach of 32 bits.
 HIGH_TARGET_ADDR = 1 << 32

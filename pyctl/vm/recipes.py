@@ -15,6 +15,7 @@ from pyctl.errors import NotReady, UsageError
 from pyctl.firmware.boot import GuestMap, boot_blob
 from pyctl.vm.layout import (
     CONFIG_OFFSET,
+    CXL_WINDOW_ADDR,
     DTB_OFFSET,
     FIRMWARE_SIZE,
     HIGH_TARGET_ADDR,
@@ -29,6 +30,8 @@ from pyctl.vm.roots import UEFI_IMAGE
 from pyctl.vm.spec import CXL_WINDOW_MIB, MIN_MEMORY_MIB, Spec
 
 _NVDIMM = "nvdimm/libnvdimm"
+# For its namespaces of every mode.
+_NAMESPACES = ("nvdimm/nd_btt", "nvdimm/nd_pmem", "dax/device_dax", "dax/dax_pmem")
 # In the order in which they need each other.
 _CXL = (
     *(_NVDIMM, "cxl/cxl_pmem", "dax/hmem/dax_hmem", "cxl/cxl_mem"),
@@ -47,7 +50,7 @@ class DeviceTreeBoot:
     @property
     def drivers(self) -> tuple[str, ...]:
         """For an NVDIMM that the device tree describes."""
-        return (_NVDIMM, "nvdimm/of_pmem") if self.spec.nvdimm_mib else ()
+        return (_NVDIMM, *_NAMESPACES, "nvdimm/of_pmem") if self.spec.nvdimm_mib else ()
 
     @property
     def target_addr(self) -> int:
@@ -153,19 +156,22 @@ class UefiBoot:
             yield from ("-device", "nvdimm,memdev=nvdimm")
 
     def _cxl(self) -> Iterator[str]:
-        """A window for CXL memory, a host bridge with a root port, and a device of type 3 there."""
-        if size_mib := self.spec.cxl_mib:
+        """A window for CXL memory, a host bridge, and in each root port a device of type 3."""
+        if self.spec.cxl_mib:
             window = f"cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size={CXL_WINDOW_MIB}M"
             yield from ("-machine", f"cxl=on,{window}")
-            yield from ("-object", f"memory-backend-ram,id=cxl-memory,size={size_mib}M")
             yield from ("-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl")
-            yield from ("-device", "cxl-rp,port=0,bus=cxl,id=cxl-port,chassis=0,slot=2,romfile=")
-            yield from ("-device", "cxl-type3,bus=cxl-port,volatile-memdev=cxl-memory,id=cxl-0")
+        for number, size_mib in enumerate(self.spec.cxl_mib):
+            memory, port = f"cxl-memory-{number}", f"cxl-port-{number}"
+            place = f"port={number},chassis=0,slot={number + 2}"
+            yield from ("-object", f"memory-backend-ram,id={memory},size={size_mib}M")
+            yield from ("-device", f"cxl-rp,bus=cxl,id={port},{place},romfile=")
+            yield from ("-device", f"cxl-type3,bus={port},volatile-memdev={memory}")
 
     @property
     def drivers(self) -> tuple[str, ...]:
         """For an NVDIMM and CXL that ACPI describes."""
-        nvdimm = (_NVDIMM, "acpi/nfit/nfit") if self.spec.nvdimm_mib else ()
+        nvdimm = (_NVDIMM, *_NAMESPACES, "acpi/nfit/nfit") if self.spec.nvdimm_mib else ()
         return tuple(dict.fromkeys((*nvdimm, *(_CXL if self.spec.cxl_mib else ()))))
 
     @property
@@ -185,7 +191,8 @@ class UefiBoot:
 
     def _blob(self) -> bytes:
         """The boot configuration for the stub: the guest begins in the flash."""
-        guest = GuestMap(0, self.firmware_addr - RAM_BASE)
+        cxl = range(CXL_WINDOW_ADDR, CXL_WINDOW_ADDR + sum(self.spec.cxl_mib) * MIB)
+        guest = GuestMap(0, self.firmware_addr - RAM_BASE, cxl)
         return boot_blob(self.spec.firmware, self.spec.calls_by, guest)
 
     def arguments(self, plan: BoardPlan, parts: Parts, run_dir: Path) -> list[str]:

@@ -40,6 +40,8 @@ GUEST_PACKAGES = (
     "kmod",
     "busybox-static",
 )
+# The field's programs for NVDIMMs, DAX devices and CXL memory.
+DEVICE_PACKAGES = ("ndctl", "daxctl", "cxl")
 UEFI_PACKAGE = "qemu-efi-aarch64"
 UEFI_IMAGE = "QEMU_EFI.fd"
 # The same name on every host, native ones included.
@@ -149,9 +151,9 @@ class Roots:
 
     # -- guest user space -------------------------------------------------
 
-    def guest(self) -> Entry:
-        """The entry that holds ``base.cpio``, the guest's user space and no more."""
-        return self._user_space(GUEST_PACKAGES, _GUEST_LITTER)
+    def guest(self, more: Sequence[str] = ()) -> Entry:
+        """The entry that holds ``base.cpio``, the guest's user space with ``more`` packages."""
+        return self._user_space((*GUEST_PACKAGES, *more), _GUEST_LITTER)
 
     def plain(self, packages: Sequence[str]) -> Entry:
         """The entry that holds ``base.cpio``, a root of whole Debian packages."""

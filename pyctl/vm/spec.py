@@ -46,8 +46,8 @@ class Spec:
     high_target: bool = False
     # An NVDIMM of this size, 0 for none.
     nvdimm_mib: int = 0
-    # A CXL memory device of this size behind a host bridge, 0 for none.
-    cxl_mib: int = 0
+    # CXL memory devices of these sizes, each in a port of one host bridge.
+    cxl_mib: tuple[int, ...] = ()
     # Whether a ready board has the modules loaded.
     load: bool = True
     # Whether it has the target tests collected.
@@ -81,10 +81,16 @@ class Spec:
                 "A board with a device tree has no CXL: the kernel finds it in ACPI's tables.",
                 "Add --boot uefi.",
             )
-        if self.cxl_mib < 0 or self.cxl_mib % CXL_UNIT_MIB or self.cxl_mib > CXL_WINDOW_MIB:
+        for size_mib in self.cxl_mib:
+            if size_mib <= 0 or size_mib % CXL_UNIT_MIB:
+                raise UsageError(
+                    f"--cxl {size_mib}M is no size of a CXL memory device.",
+                    f"Give a multiple of {CXL_UNIT_MIB}M.",
+                )
+        if sum(self.cxl_mib) > CXL_WINDOW_MIB:
             raise UsageError(
-                f"--cxl {self.cxl_mib}M is no size of a CXL memory device.",
-                f"Give a multiple of {CXL_UNIT_MIB}M, up to {CXL_WINDOW_MIB}M.",
+                f"CXL memory devices of {sum(self.cxl_mib)}M have no room on the board.",
+                f"Give up to {CXL_WINDOW_MIB}M in all.",
             )
         if not 1 <= self.cpus <= MAX_CPUS:
             raise UsageError(

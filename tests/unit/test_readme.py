@@ -16,6 +16,7 @@ from tests import readme
 TOP = Path(__file__).resolve().parents[2]
 # Words that stand for what a person puts there.
 PLACES = {"COMMAND": "doctor", "PORT": "1", "OLD": "README.md", "NEW": "README.md"}
+OTHERS = ("python3", ".venv/bin/pip", "cd", "exec", "echo", "cat", "uname", "ndctl")
 LINES = [line for block in readme.blocks() for line in block] + readme.in_sentences()
 
 
@@ -37,7 +38,7 @@ def check(words):
     elif "/" in name and not name.startswith(".venv/"):
         assert os.access(TOP / name, os.X_OK)
     else:
-        assert name in ("python3", ".venv/bin/pip", "cd", "exec", "echo", "cat", "uname"), name
+        assert name in OTHERS, name
 
 
 def check_pyctl(arguments):

@@ -42,7 +42,7 @@ OTHERS: dict[str, Any] = {
     "append": "quiet",
     "high_target": True,
     "nvdimm_mib": 64,
-    "cxl_mib": 256,
+    "cxl_mib": (256,),
 }
 # What a choice goes with.
 WITH: dict[str, dict[str, Any]] = {"cxl_mib": {"boot": "uefi"}}

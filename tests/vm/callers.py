@@ -15,7 +15,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pyctl.target.kmod import load, remove
 from pyctl.target.system import System
 from pyctl.watch.calls import WHOLE
 from pyctl.watch.run import watch
+from tests.vm.cxl import DEVICES, ROOT, commit, delete, make_region
 
 NOBODY = "no provider"
 # What firmware says, and the faults that make it say so.
@@ -40,9 +41,6 @@ ANSWERS = {
     NOBODY: "",
 }
 ND_DEVICE = "/sys/bus/nd/devices/region0"
-ND_REGION = "/sys/bus/nd/drivers/nd_region"
-CXL = "/sys/bus/cxl/devices"
-CXL_DRIVERS = "/sys/bus/cxl/drivers"
 
 
 @dataclass
@@ -58,26 +56,30 @@ class Cell:
 
 
 def nvdimm() -> Iterator[tuple[str, str]]:
-    """Operations on the NVDIMM, each undone by the next; their names and a shell's words."""
-    yield "NVDIMM region unbind", f"echo region0 > {ND_REGION}/unbind"
-    yield "NVDIMM region bind", f"echo region0 > {ND_REGION}/bind"
+    """Operations on the NVDIMM, in an order that can be repeated; their names and commands."""
+    yield "ndctl disable-region", "ndctl disable-region region0"
+    yield "ndctl enable-region", "ndctl enable-region region0"
+    yield "ndctl create-namespace", "ndctl create-namespace -f -e namespace0.0 -m devdax >/dev/null"
+    yield "ndctl destroy-namespace", "ndctl destroy-namespace -f namespace0.0"
 
 
 def cxl() -> Iterator[tuple[str, str]]:
     """The same on CXL regions, and on the device that their memory is of."""
+    create = "cxl create-region -d decoder0.0 -t ram -m mem0 >/dev/null"
+    yield "cxl create-region", create
+    yield "cxl disable-region", "cxl disable-region region0"
+    yield "cxl enable-region", "cxl enable-region region0"
+    yield "cxl destroy-region", "cxl destroy-region -f region0"
+    shell(create)
+    yield "cxl disable-memdev", "cxl disable-memdev -f mem0"
+    shell("cxl enable-memdev mem0")
+    delete(DEVICES / "region0")
+    # What these commands do in several steps, step by step.
     region = make_region()
-    commit = f"echo 1 > {region}/commit"
-    yield "CXL region commit", commit
-    yield "CXL region bind", f"echo {region.name} > {CXL_DRIVERS}/cxl_region/bind"
-    yield "CXL region unbind", f"echo {region.name} > {CXL_DRIVERS}/cxl_region/unbind"
+    yield "CXL region commit", f"echo 1 > {region}/commit"
     yield "CXL region decommit", f"echo 0 > {region}/commit"
-    shell(commit)
-    yield "CXL region delete", f"echo {region.name} > {CXL}/decoder0.0/delete_region"
-    region = make_region()
-    shell(f"echo 1 > {region}/commit")
-    yield "CXL memory device unbind", f"echo mem0 > {CXL_DRIVERS}/cxl_mem/unbind"
-    shell(f"echo mem0 > {CXL_DRIVERS}/cxl_mem/bind")
-    shell(f"echo {region.name} > {CXL}/decoder0.0/delete_region")
+    commit(region)
+    yield "CXL region delete", f"echo {region.name} > {ROOT}/delete_region"
 
 
 def shell(script: str) -> None:
@@ -85,20 +87,12 @@ def shell(script: str) -> None:
     subprocess.run(["sh", "-c", script], check=True)
 
 
-def make_region() -> Path:
-    """Set a region of RAM up on the one memory device, as ``cxl create-region`` does."""
-    root, endpoint = Path(CXL, "decoder0.0"), Path(CXL, "decoder2.0")
-    name = (root / "create_ram_region").read_text().strip()
-    (root / "create_ram_region").write_text(name)
-    region = Path(CXL, name)
-    size = int(Path(CXL, "mem0/ram/size").read_text(), 0)
-    (region / "interleave_granularity").write_text("256")
-    (region / "interleave_ways").write_text("1")
-    (endpoint / "mode").write_text("ram")
-    (endpoint / "dpa_size").write_text(hex(size))
-    (region / "size").write_text(hex(size))
-    (region / "target0").write_text(endpoint.name)
-    return region
+def firmware() -> Stub:
+    """Firmware of the board, which tells what it saw."""
+    debugfs = Debugfs(System.this())
+    stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
+    stub.identify()
+    return stub
 
 
 def cell(stub: Stub, operation: str, script: str, said: str) -> Cell:
@@ -127,10 +121,8 @@ def cell(stub: Stub, operation: str, script: str, said: str) -> Cell:
 
 def cells() -> Iterator[Cell]:
     """Every operation of the hardware that is there, with every answer."""
-    debugfs = Debugfs(System.this())
-    stub = Stub(lambda fid, arguments: debugfs.raw_call(fid, tuple(arguments)))
-    stub.identify()
-    for device, operations in ((ND_DEVICE, nvdimm), (f"{CXL}/mem0", cxl)):
+    stub = firmware()
+    for device, operations in ((ND_DEVICE, nvdimm), (DEVICES / "mem0", cxl)):
         if Path(device).exists():
             for said in ANSWERS:
                 for operation, script in operations():
@@ -148,13 +140,22 @@ def head() -> str:
     return f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|"
 
 
-def row(each: Cell) -> str:
-    """A line of the table."""
+def table(found: Sequence[Cell]) -> Iterator[str]:
+    """The table's other lines, by operation. One that never calls has one line."""
+    for operation in dict.fromkeys(each.operation for each in found):
+        some = [each for each in found if each.operation == operation]
+        if any(each.calls for each in some):
+            yield from (_row(each, each.said) for each in some)
+        else:
+            yield _row(some[0], "anything")
+
+
+def _row(each: Cell, said: str) -> str:
     ranges = ["all memory" if call["size"] == WHOLE else "the region's" for call in each.calls]
     told = [_told(call) for call in each.calls]
     user = "success" if each.status == 0 else f"failure ({each.status})"
     lost = "**yes**" if any(call["swallowed"] for call in each.calls) else "no"
-    columns = (each.operation, each.said, ", ".join(ranges) or "none", ", ".join(told) or "-")
+    columns = (each.operation, said, ", ".join(ranges) or "none", ", ".join(told) or "-")
     return f"| {' | '.join((*columns, user, lost))} |"
 
 
@@ -168,7 +169,6 @@ def _told(call: dict[str, Any]) -> str:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--table"]:
         print(head())
-        for found in cells():
-            print(row(found))
+        print(*table(list(cells())), sep="\n")
     else:
         print(json.dumps([asdict(found) for found in cells()]))

@@ -10,6 +10,7 @@
 
 #define MMU_PAGE	4096UL
 #define MMU_VIEWS	0x7fc0000000UL	/* the last GiB of the map: no memory is there */
+#define MMU_SHOWN_END	(1UL << 48)	/* what a page's entry has room for */
 
 enum mmu_kind { MMU_DEVICE, MMU_CODE, MMU_READ_ONLY, MMU_DATA };
 

@@ -82,7 +82,7 @@
 #define TCR_SH0_INNER		FIELD(3, 12)
 #define TCR_PS_SHIFT		16
 #define TCR_IPS_SHIFT		32	/* the same where E2H is 1 */
-#define TCR_PS_40_BITS		2
+#define TCR_PS_48_BITS		5
 
 #define SPSR_M_EL1H		0x5
 #define SPSR_DAIF		BITS(9, 6)

@@ -14,10 +14,10 @@ static bool is_version(uint64_t value)
 	return value == 0 || (value >= VERSION_1_0 && value <= VERSION_1_2);
 }
 
-/* Of whole pages that mmu.c can map. */
+/* Of whole pages that a view can show. */
 static bool is_memory(uint64_t value)
 {
-	return value % MMU_PAGE == 0 && value < MMU_VIEWS;
+	return value % MMU_PAGE == 0 && value < MMU_SHOWN_END;
 }
 
 static bool is_whole_kind(uint64_t value)

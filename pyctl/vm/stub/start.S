@@ -109,7 +109,7 @@ mmu_enable:
 	ldr	x0, =TCR_BASE
 	mrs	x1, id_aa64mmfr0_el1
 	and	x1, x1, #(ID_WIDTH_MASK << MMFR0_PARANGE)
-	mov	x2, #TCR_PS_40_BITS
+	mov	x2, #TCR_PS_48_BITS
 	cmp	x1, x2
 	csel	x1, x1, x2, lo
 	/* The output size moves where E2H cannot be cleared. */
