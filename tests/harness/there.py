@@ -79,7 +79,8 @@ class Serve:
 def main():
     os.dup2(int(sys.argv[1]), relay.REPORT_FD)
     plugins = [Serve(), relay]
-    options = ("--target=local", "-p", "no:cacheprovider")
+    # What tests write goes when the project goes.
+    options = ("--target=local", "-p", "no:cacheprovider", "--basetemp=.tests")
     return pytest.main(
         [*options, "--rootdir=.", "--capture=no", "-qq", "--no-header", "tests/target"], plugins
     )
