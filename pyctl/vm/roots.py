@@ -66,8 +66,11 @@ TOOLCHAIN_PACKAGES = (
     "python3-pyudev",
     "python3-pytest",
 )
+QEMU_PACKAGES = ("qemu-system-arm",)
 # Of the backports, in which the first one needs the others, and apt will not see that.
-QEMU_PACKAGES = tuple(f"qemu-system-{part}/{SUITE}-backports" for part in ("arm", "common", "data"))
+NEWEST_QEMU_PACKAGES = tuple(
+    f"qemu-system-{part}/{SUITE}-backports" for part in ("arm", "common", "data")
+)
 # Through the loader and with the libraries that it was built with.
 _QEMU_SCRIPT = """\
 #!/bin/sh
@@ -244,18 +247,18 @@ class Roots:
 
     # -- a newer QEMU ----------------------------------------------------------
 
-    def qemu(self) -> Entry:
-        """The entry that holds ``QEMU``, of Debian's backports, to be run whatever the host is."""
+    def qemu(self, packages: Sequence[str] = NEWEST_QEMU_PACKAGES) -> Entry:
+        """The entry that holds ``QEMU`` of these packages, to be run whatever the host is."""
         return self.cache.get(
             "qemu",
-            digest(SUITE, QEMU_PACKAGES, _QEMU_SCRIPT, host_arch()),
+            digest(SUITE, packages, _QEMU_SCRIPT, host_arch()),
             "a newer QEMU (Debian packages)",
-            self._make_qemu,
+            lambda work: self._make_qemu(work, packages),
         )
 
-    def _make_qemu(self, work: Path) -> dict[str, Any]:
+    def _make_qemu(self, work: Path, packages: Sequence[str]) -> dict[str, Any]:
         top = work / "root"
-        versions = self.apt.bootstrap(top, [self.apt.host_arch], QEMU_PACKAGES)
+        versions = self.apt.bootstrap(top, [self.apt.host_arch], packages)
         for litter in (*_DOCUMENTS, "usr/lib/modules", "usr/share/qemu/edk2*"):
             for path in top.glob(litter):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
