@@ -44,9 +44,6 @@ def _program(module: str, function: str) -> Callable[[list[str]], object]:
 _PROGRAMS = {"pyctl": ("pyctl.cli.main", "main"), "pytest": ("pytest", "console_main")}
 _RNDADDENTROPY = 0x40085203  # include/uapi/linux/random.h
 _RNDRESEEDCRNG = 0x5207
-_MADV_POPULATE_WRITE = 23  # include/uapi/asm-generic/mman-common.h
-# Free memory that nobody asks the kernel for, so that it need not look for more.
-_LEFT_KIB = 32 << 10
 _READ_BYTES = 32 * 1024
 
 
@@ -61,19 +58,6 @@ def find_port() -> str:
                         return f"/dev/{entry.name}"
         time.sleep(0.01)
     raise SystemExit(f"no virtio-serial port named {channel.PORT_NAME}")
-
-
-def clear_free_memory() -> None:
-    """Put zeros where boot and dead processes have left bytes that a snapshot would keep."""
-    # Each import at the top is waited for at every cold boot.
-    import mmap
-
-    with open("/proc/meminfo") as f:
-        free_kib = next(int(line.split()[1]) for line in f if line.startswith("MemFree:"))
-    if (size := (free_kib - _LEFT_KIB) << 10) > 0:
-        with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            # The kernel clears each page that it gives.
-            memory.madvise(_MADV_POPULATE_WRITE)
 
 
 class Agent:
@@ -211,6 +195,9 @@ class Agent:
         gc.collect()
         gc.freeze()
         if json.loads(data)["clear"]:
+            # Each import at the top is waited for at every cold boot.
+            from pyctl.vm.clearing import clear_free_memory
+
             clear_free_memory()
         self.send(Frame.DONE, request)
 

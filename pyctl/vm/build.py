@@ -33,6 +33,7 @@ AGENT_FILES = (
     "pyctl/vm/__init__.py",
     "pyctl/vm/agent.py",
     "pyctl/vm/channel.py",
+    "pyctl/vm/clearing.py",
     "pyctl/vm/command.py",
 )
 # The agent waits for what another CPU can do meanwhile. It does without Python's

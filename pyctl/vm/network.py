@@ -28,6 +28,7 @@ from typing import Any
 
 from pyctl.cache import Cache, Entry, digest
 from pyctl.errors import NotReady, TargetLost
+from pyctl.vm import clearing
 from pyctl.vm.build import FSTAB
 from pyctl.vm.kernel import Kernel
 from pyctl.vm.machine import QemuProcess
@@ -74,12 +75,6 @@ _FILES = {
 _RECORD = "board.json"
 _CONFIG = "ssh_config"
 _KEYS = ("user_key", "host_key", "host_key.pub")
-# The same for a board without an agent as ``pyctl.vm.agent`` does for one that has it.
-_CLEAR_MEMORY = (
-    "from pathlib import Path; import mmap;"
-    "free = int(Path('/proc/meminfo').read_text().split('MemFree:')[1].split()[0]) << 10;"
-    "mmap.mmap(-1, free - (48 << 20), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).madvise(23)"
-)
 # At some 250 MiB each.
 KEPT_SNAPSHOTS = 4
 # The exit status that is ssh's own, and how often a connection is tried.
@@ -168,7 +163,7 @@ class _Kind:
         """The snapshot of a board whose sshd has answered, made if need be, and its keys."""
 
         def make(work: Path) -> None:
-            clear = ("python3", "-c", _CLEAR_MEMORY)
+            clear = ("python3", "-c", Path(clearing.__file__).read_text())
             with (
                 self.cache.scratch("board") as run_dir,
                 shared_memory(self.plan.recipe.ram_mib << 20, None) as memory_fd,
