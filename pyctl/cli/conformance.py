@@ -168,7 +168,8 @@ def _tell(session: Session, report: Report, target: Aim | None) -> None:
         session.say(coloured("INCOMPLETE: no rule that was run is broken.", ASK))
     section(session, "Broken, but only recommended:", ASK, _lines(warnings))
     section(session, "Worth asking your firmware vendor:", ASK, _lines(report.odd))
-    section(session, "Not run:", REST, _lines(report.not_run))
+    section(session, "Could not be run:", ASK, _lines(report.unrun))
+    section(session, "Not applicable, or not asked for:", REST, _lines(report.not_applicable))
     section(session, "All else:", REST, _lines(report.rest))
     if target:
         session.say(f"aimed at {target} + {size_text(target.range.size)}")

@@ -27,6 +27,11 @@ class Finding:
     rule: Rule
     outcome: Outcome
 
+    @property
+    def applies(self) -> bool:
+        """Whether it should be run here: firmware states what it is about, and it was asked for."""
+        return self.outcome.result != NOT_RUN or self.outcome.blocked
+
     def as_json(self) -> dict[str, Any]:
         """One entry of ``rules``."""
         return {
@@ -35,6 +40,7 @@ class Finding:
             "section": self.rule.section,
             "statement": self.rule.statement,
             "result": self.outcome.result,
+            "applies": self.applies,
             "evidence": self.outcome.as_json(),
         }
 
@@ -92,7 +98,7 @@ class Report:
     @property
     def blocked(self) -> list[Finding]:
         """Required rules that could not be run though they apply."""
-        return [f for f in self.findings if f.outcome.blocked and f.rule.severity == REQUIRED]
+        return [f for f in self.unrun if f.rule.severity == REQUIRED]
 
     @property
     def odd(self) -> list[Finding]:
@@ -100,17 +106,20 @@ class Report:
         return [f for f in self.findings if f.outcome.is_odd]
 
     @property
-    def not_run(self) -> list[Finding]:
-        """Rules that were not run, those first that apply."""
-        found = [f for f in self.findings if f.outcome.result == NOT_RUN]
-        return sorted(found, key=lambda f: not f.outcome.blocked)
+    def unrun(self) -> list[Finding]:
+        """Rules that could not be run though they apply."""
+        return [f for f in self.findings if f.outcome.blocked]
+
+    @property
+    def not_applicable(self) -> list[Finding]:
+        """Rules about what firmware does not state, and those that were not asked for."""
+        return [f for f in self.findings if not f.applies]
 
     @property
     def rest(self) -> list[Finding]:
         """All that holds or was only observed."""
-        others = {
-            id(f) for part in (self.broken, self.warnings, self.odd, self.not_run) for f in part
-        }
+        told = (self.broken, self.warnings, self.odd, self.unrun, self.not_applicable)
+        others = {id(f) for part in told for f in part}
         return [f for f in self.findings if id(f) not in others]
 
     def _of(self, severity: str) -> list[Finding]:

@@ -60,9 +60,12 @@ def test_good_firmware_is_0_and_the_answer_has_every_rule(pyctl, firmware) -> No
     assert set(answer) == {"ok", "error", *KEYS}
     assert (answer["ok"], answer["complete"], answer["risky"]) == (True, True, False)
     assert [rule["id"] for rule in answer["rules"]] == [rule.id for rule in RULES]
+    keys = {"id", "severity", "section", "statement", "result", "applies", "evidence"}
     for rule in answer["rules"]:
-        assert set(rule) == {"id", "severity", "section", "statement", "result", "evidence"}
+        assert set(rule) == keys
         assert rule["evidence"]["summary"]
+        # Nothing that it needs is missing here.
+        assert rule["applies"] == (rule["result"] != "not run")
     assert answer["firmware"]["attributes"]["x3"] == "0x3e8"
 
 
@@ -90,7 +93,7 @@ def test_what_broke_comes_first_and_the_rest_last(pyctl, firmware) -> None:
         *("FAIL: firmware breaks 1 required rule.", "FID-4 ", "(0x5f000000, 0x1000, 0x1) gave"),
         *("Broken, but only recommended:", "REG-2 "),
         *("Worth asking your firmware vendor:", "OPEN-3 "),
-        *("Not run:", "TIME-1 ", "All else:", "DISC-1 "),
+        *("Not applicable, or not asked for:", "TIME-1 ", "All else:", "DISC-1 "),
     )
     places = [ended.out.index(text) for text in order if "gave" not in text]
     assert places == sorted(places)

@@ -728,6 +728,9 @@ def test_without_safe_memory_the_operation_is_not_called_and_that_is_no_pass() -
     list(report.run())
     assert not report.broken
     assert {finding.rule.id for finding in report.blocked} >= {"CALL-1", "REG-1"}
+    applies = {finding.rule.id: finding.applies for finding in report.findings}
+    # Firmware states no latency.
+    assert (applies["CALL-1"], applies["TIME-1"]) == (True, False)
     real = [one for one in firmware.made if one.fid == OPERATION and one.x[2] == 0]
     assert not real
 
