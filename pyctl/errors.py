@@ -8,6 +8,9 @@ exits or prints a traceback for a foreseeable condition.
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""The exit status of a process that was interrupted, as a shell would tell it."""
+
 
 class PyctlError(Exception):
     """Something foreseeable went wrong.

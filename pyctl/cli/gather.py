@@ -19,7 +19,7 @@ import click
 
 from pyctl import __version__
 from pyctl.cli.params import Session, json_option, pass_session
-from pyctl.errors import TargetLost
+from pyctl.errors import INTERRUPTED, TargetLost
 from pyctl.target.system import System
 
 COMMANDS = ("doctor", "status", "attributes", "regions", "conformance")
@@ -82,7 +82,7 @@ def report(session: Session, no_calls: bool) -> None:
 
 def _run(session: Session, name: str) -> dict[str, Any]:
     """Run a command as a shell would: its answer or text, what it said beside it, its status."""
-    from pyctl.cli.main import INTERRUPTED, main
+    from pyctl.cli.main import main
 
     words = [name, *(["--json"] if session.json else [])]
     out, err = io.StringIO(), io.StringIO()

@@ -19,12 +19,10 @@ import click
 
 from pyctl import __version__
 from pyctl.cli.params import Session, drain, json_shape_of, tell
-from pyctl.errors import PyctlError, TargetLost, UsageError
+from pyctl.errors import INTERRUPTED, PyctlError, TargetLost, UsageError
 
 if TYPE_CHECKING:
     from pyctl.target.system import System
-
-INTERRUPTED = 130
 
 COMMANDS = {
     "doctor": ("pyctl.cli.doctor", "doctor", "Check each prerequisite and say how to fix it."),

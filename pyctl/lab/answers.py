@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyctl.errors import UsageError
+from pyctl.errors import INTERRUPTED, UsageError
 from pyctl.lab.journal import is_journal, read_journal
 from pyctl.lab.results import (
     BoardIdentity,
@@ -39,7 +39,7 @@ _BY_STATUS = {
     1: ItemOutcome.FAIL,
     3: ItemOutcome.SKIP,
     4: ItemOutcome.ERROR,
-    130: ItemOutcome.INCOMPLETE,
+    INTERRUPTED: ItemOutcome.INCOMPLETE,
 }
 
 
@@ -127,7 +127,7 @@ def _accuses(results: Iterable[ItemResult]) -> bool:
 def _status(command: str, answer: Mapping[str, Any]) -> int:
     """The exit status that a command must have had; a ledger has no ``ok``."""
     if not _is_whole(command, answer):
-        return 130
+        return INTERRUPTED
     if _accuses(_READERS[command](answer)):
         return 1
     return 0 if answer.get("ok", True) else 3

@@ -6,11 +6,9 @@ of four boards that ssh reaches: in the second one has other firmware, with a de
 one dies in the middle.
 """
 
-import contextlib
 import json
 import os
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -19,34 +17,13 @@ import pytest
 from pyctl.lab.journal import read_journal
 from pyctl.lab.results import ItemOutcome
 from pyctl.vm.network import free_port
-from tests.vm.conftest import PATIENCE_S, PYCTL, TOP, Runner
+from tests.vm.conftest import PYCTL, TOP, NetworkBoard
 
 SSH = 'target = "ssh:root@127.0.0.1"\nssh-config = "{}"\nback = "5s"\n'
 FULL = 'steps = ["doctor", "attributes", "conformance", "coherency", "tests"]\n' + (
     'tests = ["tests/target/test_discovery.py"]\n'
 )
 NIGHT_S = 1800
-
-
-@contextlib.contextmanager
-def served(*options):
-    """A board that listens meanwhile; gives its process, and its part of a fleet file."""
-    runner = Runner()
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        runner.start("vm", "serve", *options, stdout=subprocess.DEVNULL, stderr=said) as process,
-    ):
-        deadline = time.monotonic() + PATIENCE_S
-        found: list[dict[str, str]] = []
-        while not found and time.monotonic() < deadline:
-            if process.poll() is not None:
-                said.seek(0)
-                raise AssertionError(f"The board did not come up: {said.read()}")
-            listed = json.loads(runner("vm", "list", "--json").stdout)["boards"]
-            found = [each for each in listed if each["pid"] == process.pid]
-            time.sleep(0.2)
-        yield process, SSH.format(found[0]["ssh_config"])
-        process.terminate()
 
 
 @pytest.fixture
@@ -103,16 +80,19 @@ def test_a_board_that_is_off_is_no_failure_of_firmware(lab, tmp_path):
 def test_two_nights_say_exactly_what_happened(lab, tmp_path, request):
     if not request.config.getoption("full"):
         pytest.skip("two nights of four boards take minutes: --full")
-    with served("--boot", "uefi") as (_one, good), served() as (mortal, dies):
-        with served("--cpus", "4") as (_process, worse):
-            boards = {"good": good, "worse": worse, "dies": dies}
+    with NetworkBoard("--boot", "uefi") as good, NetworkBoard() as mortal:
+        boards = {"good": SSH.format(good.config), "dies": SSH.format(mortal.config)}
+        with NetworkBoard("--cpus", "4") as worse:
+            boards["worse"] = SSH.format(worse.config)
             status, answer, said = lab("run", **{k: v + FULL for k, v in boards.items()}, off=off())
             assert (status, answer["new"]) == (4, []), said
             assert [one["board"] for one in answer["troubles"]] == ["off"], said
-        with served("--cpus", "4", "--firmware", "fault=skip_last_line") as (_process, worse):
-            boards["worse"] = worse
+        with NetworkBoard("--cpus", "4", "--firmware", "fault=skip_last_line") as worse:
+            boards["worse"] = SSH.format(worse.config)
             journal = tmp_path / "lab.sqlite.d/2/dies.journal"
-            threading.Thread(target=kill_in_a_test, args=(mortal, journal), daemon=True).start()
+            threading.Thread(
+                target=kill_in_a_test, args=(mortal.process, journal), daemon=True
+            ).start()
             status, answer, said = lab("run", **{k: v + FULL for k, v in boards.items()}, off=off())
     assert status == 1, said
     assert {one["board"] for one in answer["new"]} == {"worse"}, said

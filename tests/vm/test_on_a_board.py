@@ -10,7 +10,6 @@ import json
 import re
 import shlex
 import subprocess
-import time
 
 import pytest
 
@@ -18,7 +17,7 @@ from pyctl import __version__
 from pyctl.cache import Cache
 from pyctl.vm.roots import Roots
 from tests import readme
-from tests.vm.conftest import NAMES, OLD_VERSION, PATIENCE_S, TOP, Runner, deb_of_version
+from tests.vm.conftest import NAMES, OLD_VERSION, PATIENCE_S, TOP, NetworkBoard, deb_of_version
 
 # What a board that builds modules has, by itself or for want of the scripts of packages.
 BUILDING = (
@@ -41,22 +40,11 @@ TRACES = (
 )
 
 
-class Board:
-    """A board that ssh reaches."""
+class Board(NetworkBoard):
+    """One that builds."""
 
-    def __init__(self, config):
-        self.config = config
-
-    def run(self, script, timeout=BUILD_S, **options):
-        """Run a script on the board; give the completed process."""
-        command = ["ssh", "-F", self.config, "root@127.0.0.1", "sh", "-c", shlex.quote(script)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
-
-    def good(self, script):
-        """What a script prints that has to succeed."""
-        done = self.run(script)
-        assert done.returncode == 0, f"{script}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout
+    def run(self, script, timeout=BUILD_S):
+        return super().run(script, timeout)
 
     def copy(self, paths, into):
         self.good(f"mkdir -p {into}")
@@ -74,23 +62,9 @@ def board(request):
     """A board with a compiler and headers, which runs for all tests of this file."""
     if not request.config.getoption("full"):
         pytest.skip("for another kind of target: with --full only")
-    runner = Runner()
     headers = f"linux-headers-{Roots(Cache()).kernel(None).release}"
     packages = [word for name in (*BUILDING, headers) for word in ("--package", name)]
-    process = runner.start(
-        *("vm", "serve", "--memory", "3072", *packages),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with process:
-        deadline = time.monotonic() + BUILD_S
-        found: list[dict[str, str]] = []
-        while not found and time.monotonic() < deadline:
-            assert process.poll() is None, "the board did not come up"
-            listed = json.loads(runner("vm", "list", "--json").stdout)["boards"]
-            found = [each for each in listed if each["pid"] == process.pid]
-            time.sleep(0.5)
-        made = Board(found[0]["ssh_config"])
+    with Board("--memory", "3072", *packages, patience_s=BUILD_S) as made:
         made.good(f"printf %s {shlex.quote(PAM)} | tee /etc/pam.d/sudo >/etc/pam.d/other")
         made.good("ldconfig")
         made.good(
@@ -98,7 +72,6 @@ def board(request):
             f" cat /usr/share/ca-certificates/mozilla/*.crt >{CERTIFICATES}"
         )
         yield made
-        process.terminate()
 
 
 def test_the_package_is_installed_upgraded_and_removed(board, packages, tmp_path):
