@@ -159,8 +159,11 @@ class Run:
                     self.observer, name, request, self.plan.window, self.calls.bounded
                 )
             yield result
-        yield from self._from_cpus(ranges)
+        edge, request = self._taken(ranges)
+        yield self._at_once(edge)
         yield from self._races()
+        # Behind them: a CPU may have been left in no state to call.
+        yield from self._from_cpus(request)
         yield from self._refusals()
 
     def _ranges(self) -> dict[str, Range]:
@@ -177,24 +180,32 @@ class Run:
         }
         return ranges | {name: one for name, one in long.items() if one.end <= end}
 
-    def _from_cpus(self, ranges: dict[str, Range]) -> Iterator[CaseResult]:
-        """The same from CPUs that are named, with ranges that firmware takes."""
-        plan, page = self.plan, self.calls.info.page_size
-        whole_pages = ranges[_IN_PART] in self.refused and "a page" in ranges
-        request = ranges["a page" if whole_pages else _IN_PART]
+    def _taken(self, ranges: dict[str, Range]) -> tuple[int, Range]:
+        """What firmware takes: how much of a line or page is covered, and a range to begin with."""
+        line, page = self.plan.line_size, self.calls.info.page_size
+        if ranges[_IN_PART] in self.refused and "a page" in ranges:
+            return page, ranges["a page"]
+        return 2 * line + line // 2, ranges[_IN_PART]
+
+    def _at_once(self, edge: int) -> CaseResult:
+        """Several callers, each with a range of its own."""
+        plan = self.plan
+        result = callers_case(plan.window, plan.callers)
+        with self._failure_of(result):
+            run_callers(
+                result, self.observer, plan.callers, edge, self.calls.unbounded, plan.timeout_s
+            )
+        return result
+
+    def _from_cpus(self, request: Range) -> Iterator[CaseResult]:
+        """The same from CPUs that are named."""
+        plan = self.plan
         for cpu, result in cpu_cases(request).items():
             with self._failure_of(result):
                 run_from_cpu(
                     result, self.observer, plan.window, cpu, self.calls.unbounded, plan.timeout_s
                 )
             yield result
-        result = callers_case(plan.window, plan.callers)
-        with self._failure_of(result):
-            edge = page if whole_pages else 2 * plan.line_size + plan.line_size // 2
-            run_callers(
-                result, self.observer, plan.callers, edge, self.calls.unbounded, plan.timeout_s
-            )
-        yield result
 
     def _races(self) -> Iterator[CaseResult]:
         if not isinstance(self.observer, ModelObserver):

@@ -208,9 +208,6 @@ def test_a_signal_does_not_cut_a_request_short(
 
     A caller that got no answer would take its range for invalidated, or never ask again.
     """
-    provider.load("duration_us=300000", f"latency_us={DELAY_CAP_US}")
-    stub.queue(Status.SUCCESS)
-    stub.queue(Status.BUSY, 2)
     answers = multiprocessing.get_context("fork").SimpleQueue()
     handled = signal.signal(signal.SIGUSR1, lambda *_: None)
 
@@ -220,18 +217,28 @@ def test_a_signal_does_not_cut_a_request_short(
         record = provider.call(target_range.addr, size)
         answers.put((record.errno, record.completed))
 
-    try:
+    def signalled_in_time(duration_us):
+        """Whether the second was signalled while it waited for the first, and how all went."""
+        provider.load(f"duration_us={duration_us}", f"latency_us={DELAY_CAP_US}")
+        stub.queue(Status.SUCCESS)
+        stub.queue(Status.BUSY, 2)
         in_background(ask, 0x1000, 1)
         wait_until(lambda: stub.get("clean_inv_calls") == 1, "the first is in firmware")
         second = in_background(ask, 0x2000, 0)
         wait_until(lambda: is_blocked_in_write(second), "the second waits for its turn")
         os.kill(second.pid, signal.SIGUSR1)
+        in_time = stub.get("clean_inv_calls") == 1
         wait_until(lambda: stub.get("clean_inv_calls") > 1, "the second is at its tries")
         os.kill(second.pid, signal.SIGUSR1)
         assert [answers.get(), answers.get()] == [(0, 1)] * 2
+        assert [call.length for call in stub.log()] == [0x1000] + [0x2000] * 3
+        return in_time
+
+    try:
+        # On a busy machine the first may have its answer before that.
+        assert any(map(signalled_in_time, (300_000, 1_000_000, 3_000_000)))
     finally:
         signal.signal(signal.SIGUSR1, handled)
-    assert [call.length for call in stub.log()] == [0x1000] + [0x2000] * 3
 
 
 # -- rule 3: statuses ---------------------------------------------------------
