@@ -59,6 +59,25 @@ class Observer(Protocol):
         """Load what the caches have let go of."""
 
 
+def buffer_beside(window: range, free: range) -> int | None:
+    """Where there is room for a buffer in ``free`` memory, outside of ``window``; None if nowhere.
+
+    Near the window, if that is free memory itself: of CXL memory, what is further away may
+    not be there. Never anywhere else: the buffer is overwritten.
+    """
+    for start in (
+        window.stop,
+        window.start - MEDIA_BYTES_PER_COPY,
+        free.stop - MEDIA_BYTES_PER_COPY,
+        free.start,
+    ):
+        end = start + MEDIA_BYTES_PER_COPY
+        is_outside = end <= window.start or window.stop <= start
+        if is_outside and free.start <= start and end <= free.stop:
+            return start
+    return None
+
+
 class _CpuSide:
     """The CPU's side is the same for both; scratch memory has a door of its own."""
 
@@ -100,16 +119,14 @@ class ModelObserver(_CpuSide):
         self.limits: Sequence[str] = (
             "The cache is a model: a line leaves it when firmware cleans or invalidates it, never "
             "by itself.",
-            "All bytes of the window are overwritten, and 64 KiB beyond it.",
+            "All bytes of the window are overwritten, and 64 KiB beside it.",
         )
 
-    def _buffer_in(self, scratch: Scratch | None) -> int:
-        """Where a device's bytes go through: outside of the window, in memory that is free."""
+    def _buffer_in(self, scratch: Scratch | None) -> int | None:
+        """Where a device's bytes go through, if there is such a place."""
         if scratch:
             return scratch.range.end - MEDIA_BYTES_PER_COPY
-        above = self.base + self.size
-        is_there = above + MEDIA_BYTES_PER_COPY <= self.stub.target().stop
-        return above if is_there else self.base - MEDIA_BYTES_PER_COPY
+        return buffer_beside(range(self.base, self.base + self.size), self.stub.target())
 
     def __enter__(self) -> ModelObserver:
         self._start()
@@ -129,7 +146,7 @@ class ModelObserver(_CpuSide):
     def device_write(self, pieces: Iterable[Piece]) -> None:
         """Store into the memory behind the model."""
         whole = joined(pieces)
-        if sum(len(data) for _, data in whole) > _FEW_BYTES:
+        if self._buffer is not None and sum(len(data) for _, data in whole) > _FEW_BYTES:
             for group in _spans(whole):
                 self._write_span(group)
             return
@@ -139,7 +156,7 @@ class ModelObserver(_CpuSide):
 
     def device_read(self, addr: int, size: int) -> bytes:
         """Load from the memory behind the model."""
-        if size > _FEW_BYTES:
+        if self._buffer is not None and size > _FEW_BYTES:
             spans = range(addr, addr + size, MEDIA_BYTES_PER_COPY)
             sizes = (min(MEDIA_BYTES_PER_COPY, addr + size - start) for start in spans)
             return b"".join(map(self._read_span, spans, sizes))
@@ -151,11 +168,13 @@ class ModelObserver(_CpuSide):
         return data
 
     def _read_span(self, addr: int, size: int) -> bytes:
+        assert self._buffer is not None
         with self.debugfs.memory_lock():
             self.stub.copy_media(addr, size, self._buffer, to_media=False)
             return self.memory.read_memory(self._buffer, size)
 
     def _write_span(self, pieces: Sequence[Piece]) -> None:
+        assert self._buffer is not None
         start, end = pieces[0][0], pieces[-1][0] + len(pieces[-1][1])
         span = bytearray(self._read_span(start, end - start))
         for addr, data in pieces:

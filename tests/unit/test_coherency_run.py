@@ -24,7 +24,7 @@ from pyctl.target.answers import Discovery, Request
 from pyctl.target.bounded import Child
 from pyctl.target.debugfs import Debugfs
 from pyctl.target.invalidate import Result
-from pyctl.target.observers import ModelObserver, Observer
+from pyctl.target.observers import ModelObserver, Observer, buffer_beside
 from pyctl.target.provider import Provider
 from tests.unit.fake_machine import TARGET, FakeModule, Machine
 from tests.unit.test_aim import ADDR, FakeScratch, Giver, giver
@@ -284,3 +284,23 @@ def test_a_call_that_goes_on_has_not_come_to_firmware() -> None:
 
     with Child(stuck) as caller:
         assert _not_reached(caller) == "The first call did not reach firmware."
+
+
+@pytest.mark.parametrize(
+    ("window", "free", "expected"),
+    [
+        # Beside the window, above it if possible.
+        (range(0x10_0000, 0x14_0000), range(0x10_0000, 0x100_0000), 0x14_0000),
+        (range(0xFC_0000, 0x100_0000), range(0x10_0000, 0x100_0000), 0xFB_0000),
+        # A window elsewhere has other people's memory beside it.
+        (range(0x4000_0000, 0x4004_0000), range(0x10_0000, 0x100_0000), 0xFF_0000),
+        (range(0x4000_0000, 0x4004_0000), range(0x5000_0000, 0x5001_0000), 0x5000_0000),
+        # Nowhere.
+        (range(0x10_0000, 0x14_0000), range(0x10_0000, 0x14_0000), None),
+        (range(0x4000_0000, 0x4004_0000), range(0), None),
+    ],
+)
+def test_a_buffer_lies_in_free_memory_and_outside_of_the_window(
+    window: range, free: range, expected: int | None
+) -> None:
+    assert buffer_beside(window, free) == expected
