@@ -61,7 +61,7 @@ def run(
       target = "ssh:root@10.0.0.7"       # or vm, or labgrid:PLACE
       ssh-config = "ssh_config"          # beside this file
       reset = "pdu cycle 7"              # gives a lost board a fresh start
-      steps = ["doctor", "attributes", "conformance", "coherency", "tests"]
+      steps = ["doctor", "attributes", "conformance", "coherency", "invalidate", "tests"]
       tests = ["tests/target"]
     """
     from pyctl.cli.board import terminable

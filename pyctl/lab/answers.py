@@ -28,10 +28,27 @@ from pyctl.lab.results import (
     RunResults,
 )
 
-COMMANDS = ("doctor", "attributes", "conformance", "coherency")
-"""Those whose answers are understood, in the order in which a board is looked at."""
-_MARKS = {"rules": "conformance", "cases": "coherency", "checks": "doctor", "raw": "attributes"}
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "doctor": (),
+    "attributes": (),
+    "conformance": (),
+    "coherency": (),
+    # Enough for a median, and not too long for firmware that takes a second.
+    "invalidate": ("--size", "1M", "--count", "20", "--timeout", "600"),
+}
+"""Those whose answers are understood, in the order in which a board is looked at.
+
+With each what it is asked beside ``--json``.
+"""
+_MARKS = {
+    "rules": "conformance",
+    "cases": "coherency",
+    "checks": "doctor",
+    "raw": "attributes",
+    "elapsed_ns": "invalidate",
+}
 _NUMBERS = {"latency_us": "us", "rate_per_s": "calls/s", "break_even_bytes": "bytes"}
+_TIMES = ("min", "p50", "p99", "max")
 _SHOWN_CALLS = 8
 # What became of a command as a whole, by its exit status; see the table in README.md.
 _BY_STATUS = {
@@ -57,7 +74,7 @@ def results_of(command: str, answer: Mapping[str, Any], status: int) -> list[Ite
         # The items say what failed; that the command said it too is no second failure.
         outcome = ItemOutcome.PASS
     reason = "" if outcome is ItemOutcome.PASS else _sentences(answer)
-    return [*found, ItemResult(command, ItemKind.TEST, outcome, reason, numbers=_stated(answer))]
+    return [*found, ItemResult(command, ItemKind.TEST, outcome, reason, numbers=_numbers(answer))]
 
 
 def identity_in(answer: Mapping[str, Any], board: BoardIdentity) -> BoardIdentity:
@@ -117,6 +134,8 @@ def _is_whole(command: str, answer: Mapping[str, Any]) -> bool:
             return answer["complete"] is True
         case "coherency":
             return answer["shown"] is not None
+        case "invalidate":
+            return answer["interrupted"] is False
     return True
 
 
@@ -128,7 +147,7 @@ def _status(command: str, answer: Mapping[str, Any]) -> int:
     """The exit status that a command must have had; a ledger has no ``ok``."""
     if not _is_whole(command, answer):
         return INTERRUPTED
-    if _accuses(_READERS[command](answer)):
+    if _accuses(_READERS[command](answer)) or answer.get("errno"):
         return 1
     return 0 if answer.get("ok", True) else 3
 
@@ -137,9 +156,12 @@ def _sentences(answer: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (answer.get("error"), answer.get("hint"))))
 
 
-def _stated(answer: Mapping[str, Any]) -> dict[str, Quantity]:
-    """What firmware states in its attributes; 0 is not stated."""
-    return {key: Quantity(answer[key], unit) for key, unit in _NUMBERS.items() if answer.get(key)}
+def _numbers(answer: Mapping[str, Any]) -> dict[str, Quantity]:
+    """What firmware states in its attributes, and what calls took; 0 is not stated, or no call."""
+    times_ns = answer.get("elapsed_ns") or {}
+    return {
+        key: Quantity(answer[key], unit) for key, unit in _NUMBERS.items() if answer.get(key)
+    } | {key: Quantity(times_ns[key] / 1000, "us") for key in _TIMES if times_ns.get(key)}
 
 
 def _rules(answer: Mapping[str, Any]) -> Iterator[ItemResult]:
@@ -221,9 +243,16 @@ def _attributes(answer: Mapping[str, Any]) -> Iterator[ItemResult]:
     yield from ()
 
 
+def _calls(answer: Mapping[str, Any]) -> Iterator[ItemResult]:
+    """Nothing of its own: what calls took is the command's result."""
+    dict(answer["elapsed_ns"])
+    yield from ()
+
+
 _READERS = {
     "doctor": _checks,
     "attributes": _attributes,
     "conformance": _rules,
     "coherency": _cases,
+    "invalidate": _calls,
 }

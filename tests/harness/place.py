@@ -6,6 +6,7 @@ Whoever ends this process, and however, a small guard that waits for our end rel
 place, so that no night finds it taken by one that was killed.
 """
 
+import contextlib
 import getpass
 import os
 import re
@@ -28,7 +29,9 @@ MOST_CYCLES = 3
 # Waits until the other end of its input is gone. The second time is for a client that
 # was about to acquire when we were killed.
 GUARD = 'while read -r _; do :; done; "$@"; sleep 5; exec "$@"'
-TAKEN = "already acquired"
+# What the client says of a place that somebody has, and of one that is kept for somebody.
+RESERVED = "not reserved for"
+TAKEN = re.compile(f"already acquired|{RESERVED}")
 CONFIG = """\
 targets:
   main:
@@ -123,7 +126,7 @@ class PlaceTarget(SshTarget):
         mine = str(Path(sys.executable).with_name(CLIENT))
         return [mine if Path(mine).exists() else CLIENT, "-p", self.place]
 
-    def client(self, *words):
+    def client(self, *words, timeout_s=ANSWER_S):
         """Run labgrid's client on the place."""
         try:
             return subprocess.run(
@@ -132,7 +135,7 @@ class PlaceTarget(SshTarget):
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=ANSWER_S,
+                timeout=timeout_s,
             )
         except FileNotFoundError:
             raise NotReady(
@@ -142,20 +145,55 @@ class PlaceTarget(SshTarget):
             raise NotReady("labgrid's coordinator does not answer.") from None
 
     def acquire(self):
-        """Take the place, once nobody else has it; raises NotReady that says who has."""
+        """Take the place, once it is our turn; raises NotReady that says who has it."""
         deadline = time.monotonic() + self.wait_s
         self.guard = self.start_guard()
-        while (done := self.client("acquire")).returncode:
-            why = last_line(done.stderr)
-            if TAKEN in done.stderr and time.monotonic() < deadline:
+        token = None
+        try:
+            while (done := self.client("acquire")).returncode:
+                why = last_line(done.stderr)
+                if RESERVED in done.stderr:
+                    why = f"it is reserved for {self.reserved_for() or 'somebody else'}"
+                left_s = deadline - time.monotonic()
+                if not TAKEN.search(done.stderr) or left_s <= 0:
+                    raise NotReady(
+                        f"{self} cannot be had: {why}.",
+                        "`labgrid-client who` and `labgrid-client reservations` say who has what; "
+                        "LG_COORDINATOR names the coordinator.",
+                    )
                 self.say(f"{self}: waiting: {why}")
-                time.sleep(POLL_S)
-                continue
+                token = self.wait_for_our_turn(token, left_s)
+        except NotReady:
             self.let_go()
-            raise NotReady(
-                f"{self} cannot be had: {why}.",
-                "`labgrid-client who` says who has what; LG_COORDINATOR names the coordinator.",
-            )
+            raise
+        finally:
+            if token:
+                self.client("cancel-reservation", token)
+
+    def wait_for_our_turn(self, token, left_s):
+        """Wait in labgrid's own line, so that nobody who came later is before us.
+
+        Gives the reservation by which we stand there; None has to take a new place in it.
+        """
+        if token is None:
+            reserved = self.client("reserve", "--shell", f"name={self.place}").stdout
+            token = reserved.strip().rpartition("=")[2]
+        # What is over then is our time, and not the coordinator's.
+        with contextlib.suppress(NotReady):
+            if "state: allocated" in self.client("wait", token, timeout_s=left_s).stdout:
+                return token
+            # It has expired: this host slept, or the coordinator was started anew.
+            time.sleep(min(POLL_S, left_s))
+            return None
+        return token
+
+    def reserved_for(self):
+        """For whom the place is kept, as labgrid names people; empty if for nobody."""
+        for text in self.client("reservations").stdout.split("Reservation ")[1:]:
+            kept = re.search(r"allocations:\n +main: (.+)", text)
+            if kept and self.place in kept[1].split(", "):
+                return re.search(r"owner: (\S+)", text)[1]
+        return ""
 
     def start_guard(self):
         """Start what releases the place once the descriptor that this gives is closed."""

@@ -36,6 +36,7 @@ LOOK = """\
 echo machine=$(uname -m)
 echo release=$(uname -r)
 echo uid=$(id -u)
+echo clock=$(date +%s)
 echo boot=$(cat /proc/sys/kernel/random/boot_id)
 echo serial=$(cat /proc/device-tree/serial-number /sys/class/dmi/id/product_serial 2>/dev/null |
 	tr -d '\\000' | head -n 1)
@@ -142,6 +143,7 @@ class SshTarget:
         """Look at the board, send the project, load the modules, and collect the tests."""
         found = self.found_again() if self.was_lost else self.look()
         self.refuse_what_cannot_be(found)
+        self.say_of_clock(found)
         self.say(f"{self}: preparing {found['release']}")
         self.group = execnet.Group()
         spec = execnet.XSpec("ssh=x//python=python3//execmodel=main_thread_only")
@@ -276,6 +278,15 @@ class SshTarget:
             if what not in found:
                 names = "pytest" if what == "pytest" else "click, psutil or pyudev"
                 raise NotReady(f"{self} has no {names}.", f"There: `apt install {packages}`.")
+
+    def say_of_clock(self, found):
+        """Say it where the board has another day than we have; results bear our time."""
+        off_days = abs(int(found.get("clock") or time.time()) - time.time()) / 86400
+        if off_days >= 1:
+            self.say(
+                f"{self}: its clock is wrong by {off_days:.0f} days; the times in its kernel log "
+                "and in what it writes itself are, too. Results have this host's time."
+            )
 
     # -- talking to it ---------------------------------------------------------
 

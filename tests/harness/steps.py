@@ -81,7 +81,9 @@ class Steps:
     def run(self, name):
         """Run one; gives its results."""
         try:
-            status, out, err = self.target().command((name, "--json"), STEP_TIMEOUT_S)
+            status, out, err = self.target().command(
+                (name, *COMMANDS[name], "--json"), STEP_TIMEOUT_S
+            )
             try:
                 answer = json.loads(out)
                 results = results_of(name, answer, status)

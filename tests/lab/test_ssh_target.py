@@ -121,6 +121,17 @@ def test_another_board_at_the_same_address_is_refused(
         target.run(None, "test", None, 60)
 
 
+@pytest.mark.parametrize(("off_s", "said"), [(3600, []), (-864000, ["wrong by 10 days"])])
+def test_a_board_whose_clock_is_wrong_is_told(
+    target: SshTarget, off_s: int, said: list[str]
+) -> None:
+    told: list[str] = []
+    target.say = told.append
+    target.say_of_clock({"clock": f"{time.time() + off_s:.0f}"})
+    assert len(told) == len(said)
+    assert all(words in text for words, text in zip(said, told, strict=True))
+
+
 def test_a_port_and_a_configuration_go_to_ssh() -> None:
     words = Destination("root@board:2222", Path("/x/config")).arguments()
     assert words[:2] == ["-F", "/x/config"]

@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyctl.coherency.cases import SPARSE, run_single, single_cases
-from pyctl.coherency.lines import DAMAGED, GOOD, LOST, STALE, Count, Patterns
+from pyctl.coherency.lines import (
+    DAMAGED,
+    GOOD,
+    LOST,
+    STALE,
+    Count,
+    Line,
+    Patterns,
+    judge,
+)
 from pyctl.coherency.stage import Stage
 from pyctl.ranges import Range
 from pyctl.target.observers import Piece, _spans, joined
@@ -168,6 +177,64 @@ def test_a_neighbour_whose_dirty_bytes_are_forgotten_is_seen_when_it_is_cleaned(
     assert all(line.later for line in bad)
     if bad:
         assert "after a call for itself" in str(bad[0])
+
+
+@pytest.mark.parametrize("dirty", [True, False])
+@pytest.mark.parametrize(
+    ("wrong", "verdict", "side"),
+    [
+        # Who stored must find it again, whatever the other one finds.
+        ({"writer": [10, 12]}, LOST, "writer"),
+        ({"writer": [20, 60]}, DAMAGED, "writer"),
+        ({"writer": [60]}, DAMAGED, "writer"),
+        # The other one must find it in what the request covers, and elsewhere old bytes or new.
+        ({"reader": [10, 12]}, STALE, "reader"),
+        ({"reader": [20, 60]}, DAMAGED, "reader"),
+        ({"reader": [0]}, DAMAGED, "reader"),
+        ({"old": [10]}, STALE, "reader"),
+        ({"old": [0, 20, 63]}, None, ""),
+        ({}, None, ""),
+        # The worst is told.
+        ({"writer": [10], "reader": [8]}, LOST, "writer"),
+        ({"writer": [20], "reader": [15]}, STALE, "reader"),
+        ({"writer": [20], "reader": [0]}, DAMAGED, "writer"),
+    ],
+)
+def test_a_line_is_judged_by_what_each_side_sees(dirty: bool, wrong, verdict, side) -> None:
+    patterns = Patterns(WINDOW, 3)
+    line = Line(BASE + LINE, LINE, dirty, range(8, 16))
+    own = slice(LINE, 2 * LINE)
+    new, old = (patterns.cpu if dirty else patterns.device)[own], patterns.old[own]
+    # Bytes that nobody has stored there.
+    seen = {one: bytearray(new) for one in ("writer", "reader")}
+    for one, offsets in wrong.items():
+        for offset in offsets:
+            if one == "old":
+                seen["reader"][offset] = old[offset]
+            else:
+                seen[one][offset] = new[offset] ^ 1
+    cpu, device = (seen["writer"], seen["reader"]) if dirty else (seen["reader"], seen["writer"])
+    bad = judge(line, patterns, bytes(cpu), bytes(device))
+    if verdict is None:
+        assert bad is None
+        return
+    offset = wrong[side][0] if side in wrong else wrong["old"][0]
+    assert bad is not None
+    assert (bad.line, bad.verdict, bad.addr) == (line.addr, verdict, line.addr + offset)
+    assert bad.side == ("cpu" if dirty == (side == "writer") else "device")
+    assert bad.expected == new[offset : offset + 16]
+    assert bad.found == bytes(seen[side][offset : offset + 16])
+
+
+def test_counts_add_up() -> None:
+    request = Range(BASE + 4 * LINE, BASE + 8 * LINE)
+    counts = [stage_run(request, parity, lambda _one, _range: None) for parity in (0, 1)]
+    both = Count()
+    for count in counts:
+        both.add(count)
+    assert both.bad == counts[0].bad + counts[1].bad
+    assert both.lines == {name: sum(one.lines[name] for one in counts) for name in both.lines}
+    assert both.lines[STALE] == 8
 
 
 @pytest.mark.parametrize("parity", [0, 1])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyctl.errors import UsageError
-from pyctl.lab.answers import read_run, results_of
+from pyctl.lab.answers import COMMANDS, read_run, results_of
 from pyctl.lab.journal import Journal
 from pyctl.lab.results import (
     BoardIdentity,
@@ -245,11 +245,32 @@ def test_coherency_says_what_its_command_said(tmp_path, answer, case, whole) -> 
     assert found == {"coherency: a": case, "coherency": whole}
 
 
+CALLS = {"elapsed_ns": {"min": 0, "p50": 2500, "p99": 3000, "max": 4000}, "interrupted": False}
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        ({"ok": True, "errno": None}, ONE.PASS),
+        ({"ok": False, "errno": "EIO", "error": "It failed."}, ONE.FAIL),
+        ({"ok": False, "errno": None, "error": "No provider."}, ONE.SKIP),
+        ({"ok": False, "errno": "EINTR", "interrupted": True}, ONE.INCOMPLETE),
+    ],
+)
+def test_what_calls_took_is_measured(tmp_path, answer, whole) -> None:
+    path = tmp_path / "answer"
+    path.write_text(json.dumps(CALLS | answer))
+    [found] = read_run(path).results
+    assert (found.path, found.outcome) == ("invalidate", whole)
+    us = {name: quantity.value for name, quantity in found.numbers.items()}
+    assert us == {"p50": 2.5, "p99": 3.0, "max": 4.0}
+
+
 def test_the_answers_of_the_commands_are_understood(pyctl, firmware, tmp_path) -> None:  # noqa: F811
     firmware()
-    for command in ("doctor", "attributes", "conformance"):
+    for command in ("invalidate", "doctor", "attributes", "conformance"):
         path = tmp_path / command
-        path.write_text(pyctl(command, "--json").out)
+        path.write_text(pyctl(command, *COMMANDS[command], "--json").out)
         run = read_run(path)
         assert run.results[-1].path == command
         assert run.is_complete
