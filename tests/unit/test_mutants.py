@@ -224,11 +224,13 @@ def test_a_score_that_was_interrupted_goes_on_for_the_same_source(
 def test_what_was_kept_is_of_the_same_source(
     mutants: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    subprocess.run(["git", "clone", "-q", "--shared", TOP, tmp_path / "other"], check=True)
+    monkeypatch.setattr(mutants, "TOP", tmp_path / "other")
     mutants.Done(tmp_path).keep(mutants.Run("firmware: a", "a test", 1.0))
     assert set(mutants.Done(tmp_path).runs) == {"firmware: a"}
-    subprocess.run(["git", "clone", "-q", "--shared", TOP, tmp_path / "other"], check=True)
     (tmp_path / "other/README.md").write_text("other")
-    monkeypatch.setattr(mutants, "TOP", tmp_path / "other")
+    assert set(mutants.Done(tmp_path).runs) == {"firmware: a"}
+    (tmp_path / "other/tests/target/conftest.py").write_text("other")
     assert mutants.Done(tmp_path).runs == {}
 
 
