@@ -37,9 +37,11 @@ class CaseResult:
 
 def single_cases(window: Range, line: int, page: int) -> dict[str, Range]:
     """Name and range of each case that a window of this size has room for."""
-    middle = window.addr + window.size // 2 // page * page
-    if window.size < 2 * page:
-        middle = window.addr + window.size // 2 // line * line
+    unit = page if window.size >= 2 * page else line
+    middle = (window.addr + window.size // 2) // unit * unit
+
+    # Neither whole lines nor whole words.
+    odd = line + 13
 
     def at(start: int, size: int) -> Range:
         return Range(start, start + size)
@@ -57,7 +59,7 @@ def single_cases(window: Range, line: int, page: int) -> dict[str, Range]:
         "end of the window": at(window.end - line - line // 2, line + line // 2),
         "a page": at(middle, page),
         "a page and a bit": at(middle - page + line // 2, page + line),
-        "pages, the outer two in part": at(middle - page - line - 13, 3 * page + 77),
+        "pages, the outer two in part": at(middle - page - odd, 3 * page + 2 * odd),
         SPARSE: at(window.addr, min(_SPARSE_LINES * line, window.size // 2)),
         "half the window": at(window.addr, window.size // 2),
         "whole window": window,

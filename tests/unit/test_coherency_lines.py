@@ -170,7 +170,10 @@ def test_a_neighbour_whose_dirty_bytes_are_forgotten_is_seen_when_it_is_cleaned(
             line = slice((8 + distance) * LINE, (9 + distance) * LINE)
             reference.synced[line] = reference.cache[line]
 
-    bad = stage_run(request, parity, forgetful).bad
+    count = stage_run(request, parity, forgetful)
+    bad = count.bad
+    # Each of the five lines is counted once, as what it turned out to be.
+    assert count.lines == {GOOD: 5 - len(bad), STALE: 0, LOST: len(bad), DAMAGED: 0}
     # The other two of the four have a device's bytes, and nothing to forget.
     dirty = [line for line in (7, 9) if (BASE // LINE + line + parity) % 2 == 0]
     assert [line.line for line in bad] == [BASE + line * LINE for line in dirty]

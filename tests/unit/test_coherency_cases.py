@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The cases of the coherency engine: each range is what its name says, wherever the window is."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyctl.coherency.cases import MIN_LINES, SPARSE, check_window, run_single, single_cases
+from pyctl.errors import UsageError
+from pyctl.ranges import Range
+from tests.unit.test_coherency_lines import BASE, LINE, WINDOW, PythonObserver
+
+PAGE = 4096
+# Ends in the middle of a page, and has not only whole ones.
+WINDOWS = [Range(BASE, BASE + 16 * PAGE), Range(BASE + 3 * 128, BASE + 9 * PAGE + 128)]
+
+
+def shape(request: Range, unit: int) -> tuple[bool, int, bool]:
+    """Whether its first unit is covered in part, how many it touches, and the same of its last."""
+    number = (request.end - 1) // unit - request.addr // unit + 1
+    return bool(request.addr % unit), number, bool(request.end % unit)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("line", [16, LINE, 128])
+def test_each_case_is_what_its_name_says(window: Range, line: int) -> None:
+    cases = single_cases(window, line, PAGE)
+    of_lines = {name: shape(request, line) for name, request in cases.items()}
+    assert of_lines["one line"] == (False, 1, False)
+    assert of_lines["one byte"] == (True, 1, True)
+    assert of_lines["first byte of a line"] == (False, 1, True)
+    assert of_lines["a line, and the next one's first byte"] == (False, 2, True)
+    assert of_lines["middle of a line"] == (True, 1, True)
+    assert of_lines["end of one line, start of the next"] == (True, 2, True)
+    assert of_lines["lines, the outer two in part"] == (True, 5, True)
+    for name in ("one byte", "first byte of a line"):
+        assert cases[name].size == 1
+    assert cases["a line, and the next one's first byte"].size == line + 1
+    of_pages = {name: shape(request, PAGE) for name, request in cases.items()}
+    assert of_pages["across a page border"] == (True, 2, True)
+    assert of_lines["across a page border"] == (True, 4, True)
+    assert of_pages["a page"] == (False, 1, False)
+    assert of_pages["a page and a bit"] == (True, 2, True)
+    assert PAGE < cases["a page and a bit"].size < 2 * PAGE
+    first, touched, last = of_pages["pages, the outer two in part"]
+    assert (first, touched >= 4, last) == (True, True, True)
+    assert of_lines["pages, the outer two in part"][::2] == (True, True)
+    assert cases["start of the window"].addr == window.addr
+    assert cases["end of the window"].end == window.end
+    assert of_lines["end of the window"] == (True, 2, False)
+    for name in (SPARSE, "half the window", "whole window"):
+        assert cases[name].addr == window.addr
+    assert cases["whole window"] == window
+    # All that is left of the window is a guard that must not be touched.
+    assert cases["half the window"].size == window.size // 2
+    assert 16 * line <= cases[SPARSE].size <= window.size // 2
+
+
+def test_a_small_window_has_the_cases_that_fit() -> None:
+    window = Range(BASE + LINE, BASE + LINE + 2 * PAGE - LINE)
+    cases = single_cases(window, LINE, PAGE)
+    assert shape(cases["one line"], LINE) == (False, 1, False)
+    assert abs(cases["one line"].addr - (window.addr + window.end) // 2) <= LINE
+
+
+def test_every_trial_has_bytes_of_its_own_and_the_same_in_every_run() -> None:
+    def bytes_of(name: str) -> list[bytes]:
+        class Observer(PythonObserver):
+            def prepare(self, addr: int, data: bytes) -> None:
+                seen.append(data)
+                super().prepare(addr, data)
+
+        seen: list[bytes] = []
+        observer = Observer()
+        run_single(
+            observer,
+            name,
+            Range(BASE, BASE + LINE),
+            WINDOW,
+            lambda one: observer.reference.clean_inv(one.addr, one.size),
+        )
+        return seen
+
+    # Twice, for each line is the CPU's once and a device's once.
+    one, other = bytes_of("one line"), bytes_of("one byte")
+    assert len({*one, *other}) == 4
+    assert bytes_of("one line") == one
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Range(BASE + 1, BASE + 1 + MIN_LINES * LINE),
+        Range(BASE, BASE + MIN_LINES * LINE + 1),
+        Range(BASE, BASE + (MIN_LINES - 1) * LINE),
+    ],
+)
+def test_a_window_in_which_nothing_could_be_seen_is_refused(window: Range) -> None:
+    with pytest.raises(UsageError, match=f"not at least {MIN_LINES} whole lines of 64 bytes"):
+        check_window(window, LINE)
+
+
+def test_the_smallest_window_is_accepted() -> None:
+    check_window(Range(BASE, BASE + MIN_LINES * LINE), LINE)
