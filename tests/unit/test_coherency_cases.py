@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from pyctl.coherency.cases import MIN_LINES, SPARSE, check_window, run_single, single_cases
+from pyctl.coherency.run import Plan, Run
+from pyctl.coherency.threads import callers_case, run_callers
 from pyctl.errors import UsageError
 from pyctl.ranges import Range
+from pyctl.target.observers import ModelObserver
 from tests.unit.test_coherency_lines import BASE, LINE, WINDOW, PythonObserver
 
 PAGE = 4096
@@ -102,3 +108,57 @@ def test_a_window_in_which_nothing_could_be_seen_is_refused(window: Range) -> No
 
 def test_the_smallest_window_is_accepted() -> None:
     check_window(Range(BASE, BASE + MIN_LINES * LINE), LINE)
+
+
+# -- ranges that are longer than anybody's memory -----------------------------------
+
+
+class Model(ModelObserver):
+    """A model that nobody asks for anything."""
+
+    def __init__(self) -> None:
+        """There is no firmware."""
+
+
+def ranges_of(observer: Any, pa_bits: int) -> dict[str, Range]:
+    calls: Any = SimpleNamespace(info=SimpleNamespace(pa_bits=pa_bits, page_size=PAGE))
+    return Run(observer, Plan(WINDOW, LINE, "model", 1, 1), calls)._ranges()
+
+
+def test_long_ranges_cover_a_known_half_of_the_window_or_all_of_it() -> None:
+    ranges = ranges_of(Model(), 48)
+    middle, gib = (WINDOW.addr + WINDOW.end) // 2, 1 << 30
+    longest = ranges["more than 4 GiB"]
+    assert (longest.addr, longest.size > 4 * gib) == (WINDOW.addr, True)
+    assert longest.end >= WINDOW.end
+    before = ranges["much before the window, and half of it"]
+    # The window lies below 4 GiB, and so there is no more before it.
+    assert before == Range(0, middle)
+    assert ranges["half the window, and all addresses beyond"] == Range(middle, 1 << 48)
+
+
+def test_long_ranges_stay_within_what_addresses_there_are() -> None:
+    assert all(one.end <= 1 << 32 for one in ranges_of(Model(), 32).values())
+    assert "half the window, and all addresses beyond" in ranges_of(Model(), 32)
+    assert "more than 4 GiB" not in ranges_of(Model(), 32)
+
+
+def test_on_a_real_cache_nothing_is_called_for_that_is_not_ours() -> None:
+    ranges = ranges_of(PythonObserver(), 48)
+    assert ranges == single_cases(WINDOW, LINE, PAGE)
+
+
+@pytest.mark.parametrize(
+    ("callers", "edge", "why"),
+    [
+        (1, LINE, "there is one caller only"),
+        # Each would have fewer lines than there must be, or only edges.
+        (WINDOW.size // LINE // (MIN_LINES - 1), LINE, "the window is too small"),
+        (2, WINDOW.size // 6 + LINE, "the window is too small"),
+    ],
+)
+def test_callers_that_cannot_be_told_apart_are_not_tried(callers: int, edge: int, why: str) -> None:
+    result = callers_case(WINDOW, callers)
+    run_callers(result, PythonObserver(), callers, edge, lambda _one: None, 1)
+    assert (result.skipped, result.is_good) == (why, False)
+    assert sum(result.count.lines.values()) == 0
