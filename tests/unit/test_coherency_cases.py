@@ -67,6 +67,38 @@ def test_a_small_window_has_the_cases_that_fit() -> None:
     cases = single_cases(window, LINE, PAGE)
     assert shape(cases["one line"], LINE) == (False, 1, False)
     assert abs(cases["one line"].addr - (window.addr + window.end) // 2) <= LINE
+    # The middle of this one lies in a page that begins before it.
+    window = Range(BASE + 1024, BASE + 1024 + 2048)
+    assert {"one line", "one byte", "middle of a line"} <= single_cases(window, LINE, PAGE).keys()
+
+
+def test_a_window_of_two_pages_has_a_page_border() -> None:
+    cases = single_cases(Range(BASE + 1024, BASE + 1024 + 2 * PAGE), LINE, PAGE)
+    assert shape(cases["across a page border"], PAGE)[1] == 2
+
+
+@pytest.mark.parametrize("size", [1024, 4096, 0x2400, 0x4000, 1 << 20])
+@pytest.mark.parametrize("line", [16, 64, 1024])
+@pytest.mark.parametrize("page", [4096, 65536])
+def test_cases_stay_in_their_window(size: int, line: int, page: int) -> None:
+    window = Range(BASE, BASE + max(size, 16 * line))
+    cases = single_cases(window, line, page)
+    assert {"one line", "one byte", "whole window"} <= set(cases)
+    for request in cases.values():
+        assert request.size > 0
+        assert window.addr <= request.addr
+        assert request.end <= window.end
+    assert not {name for name in cases if "GiB" in name}
+    if window.size >= 2 * page:
+        border = cases["across a page border"]
+        assert border.addr // page != (border.end - 1) // page
+
+
+@pytest.mark.parametrize(("name", "border"), [("2 MiB", 2 << 20), ("4 GiB", 1 << 32)])
+def test_a_border_in_the_window_is_a_case(name: str, border: int) -> None:
+    window = Range(border - 0x8000, border + 0x8000)
+    case = single_cases(window, LINE, 4096)[f"across a {name} border"]
+    assert case == Range(border - 4096, border + 4096)
 
 
 def test_every_trial_has_bytes_of_its_own_and_the_same_in_every_run() -> None:
@@ -102,8 +134,10 @@ def test_every_trial_has_bytes_of_its_own_and_the_same_in_every_run() -> None:
     ],
 )
 def test_a_window_in_which_nothing_could_be_seen_is_refused(window: Range) -> None:
-    with pytest.raises(UsageError, match=f"not at least {MIN_LINES} whole lines of 64 bytes"):
+    words = f"not at least {MIN_LINES} whole lines of 64 bytes"
+    with pytest.raises(UsageError, match=words) as raised:
         check_window(window, LINE)
+    assert raised.value.hint
 
 
 def test_the_smallest_window_is_accepted() -> None:

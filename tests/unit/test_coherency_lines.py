@@ -66,7 +66,15 @@ class PythonObserver:
 def stage_run(request: Range, parity: int, operation: Callable[[Reference, Range], None]) -> Count:
     observer = PythonObserver()
     stage = Stage(observer, request, WINDOW, parity, seed=1)
-    return stage.run(lambda range_: operation(observer.reference, range_))
+
+    def invalidate(asked: Range) -> None:
+        assert isinstance(asked.addr, int)
+        operation(observer.reference, asked)
+
+    count = stage.run(invalidate)
+    assert all(isinstance(number, int) for number in count.lines.values())
+    assert all(len(bad.found) == len(bad.expected) for bad in count.bad)
+    return count
 
 
 def good(reference: Reference, request: Range) -> None:
@@ -241,6 +249,24 @@ def test_counts_add_up() -> None:
 
 
 @pytest.mark.parametrize("parity", [0, 1])
+def test_of_a_line_that_is_bad_at_its_end_no_more_is_shown(parity: int) -> None:
+    request = Range(BASE + 4 * LINE + 60, BASE + 5 * LINE)
+    [bad] = stage_run(request, parity, lambda _one, _range: None).bad
+    assert (bad.line, len(bad.found)) == (BASE + 4 * LINE, 4)
+
+    def forgetful(reference: Reference, r: Range) -> None:
+        good(reference, r)
+        for line in (3, 5):
+            end = slice((line + 1) * LINE - 4, (line + 1) * LINE)
+            reference.synced[end] = reference.cache[end]
+            reference.media[end] = bytes(4)
+
+    assert all(
+        len(one.found) == 4 for one in stage_run(request, parity, forgetful).bad if one.later
+    )
+
+
+@pytest.mark.parametrize("parity", [0, 1])
 def test_each_line_of_a_long_area_has_both_roles(parity: int) -> None:
     window = Range(BASE, BASE + 1024 * LINE)
     roles = Stage(PythonObserver(), window, window, parity, seed=1).roles
@@ -269,30 +295,6 @@ def test_every_byte_of_a_pattern_tells_whose_it_is() -> None:
         assert len(set(three)) == 3
     assert Patterns(WINDOW, 7).cpu == patterns.cpu
     assert Patterns(WINDOW, 8).cpu != patterns.cpu
-
-
-@pytest.mark.parametrize("size", [1024, 4096, 0x2400, 0x4000, 1 << 20])
-@pytest.mark.parametrize("line", [16, 64, 1024])
-@pytest.mark.parametrize("page", [4096, 65536])
-def test_cases_stay_in_their_window(size: int, line: int, page: int) -> None:
-    window = Range(BASE, BASE + max(size, 16 * line))
-    cases = single_cases(window, line, page)
-    assert {"one line", "one byte", "whole window"} <= set(cases)
-    for request in cases.values():
-        assert request.size > 0
-        assert window.addr <= request.addr
-        assert request.end <= window.end
-    assert not {name for name in cases if "GiB" in name}
-    if window.size >= 2 * page:
-        border = cases["across a page border"]
-        assert border.addr // page != (border.end - 1) // page
-
-
-@pytest.mark.parametrize(("name", "border"), [("2 MiB", 2 << 20), ("4 GiB", 1 << 32)])
-def test_a_border_in_the_window_is_a_case(name: str, border: int) -> None:
-    window = Range(border - 0x8000, border + 0x8000)
-    case = single_cases(window, LINE, 4096)[f"across a {name} border"]
-    assert case == Range(border - 4096, border + 4096)
 
 
 def test_good_cache_is_clean_in_every_case() -> None:

@@ -82,6 +82,9 @@ def test_a_safe_range_that_shows_no_bytes_is_passed_over(
     def refuse(_file: int, _offset: int, _size: int) -> bytes:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
+    # What the module lacks altogether is said where a plan is checked, and not by another window.
+    with target_of(debugfs, Wish(size=4096)) as target:
+        assert target.kind == "region"
     machine.write("/sys/kernel/debug/memregion_test/memory_cached", "")
     monkeypatch.setattr(door, "read_at", lambda _file, _offset, size: bytes(size))
     with target_of(debugfs, Wish(size=4096)) as target:
@@ -138,8 +141,9 @@ def test_a_call_that_is_refused_for_now_is_made_again(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr("pyctl.coherency.calls.time.sleep", waits.append)
-    calls._settle(answering(calls, PAGES, [errno.EBUSY, errno.EAGAIN, 0]))
-    assert len(waits) == 2
+    calls._settle(answering(calls, PAGES, [errno.EBUSY, errno.EAGAIN] * 6 + [0]))
+    # Soon, and then more and more seldom.
+    assert waits == [min(0.001 * 2**number, 0.5) for number in range(12)]
 
 
 def test_firmware_that_never_accepts_a_call_loses_patience_once(
@@ -156,9 +160,10 @@ def test_firmware_that_never_accepts_a_call_loses_patience_once(
     with pytest.raises(OperationFailed, match=r"EBUSY.* It was so for 5\.\d s"):
         calls._settle(answering(calls, PAGES, [errno.EBUSY]))
     before = now
-    with pytest.raises(OperationFailed, match="EBUSY"):
+    with pytest.raises(OperationFailed, match="EBUSY") as raised:
         calls._settle(answering(calls, PAGES, [errno.EBUSY]))
     assert now == before
+    assert raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -172,15 +177,27 @@ def test_patience_follows_from_what_firmware_states(
     assert patience_s(stated) == seconds
 
 
+def test_a_ctrl_c_in_a_call_ends_the_run_and_not_the_case(calls: Calls) -> None:
+    made = answering(calls, PAGES, [0])()
+    cut_short = replace(made, interrupted=True, record=replace(made.record, interrupted=True))
+    with pytest.raises(KeyboardInterrupt):
+        calls._settle(lambda: cut_short)
+    # One that came when all calls had been made has changed nothing.
+    calls._settle(lambda: replace(made, interrupted=True))
+
+
 def test_only_what_is_not_of_pages_may_be_refused(calls: Calls) -> None:
     for request, kind in (
         (PAGES, OperationFailed),
         (Range(TARGET, TARGET + 64), Refused),
         (Range(TARGET + 64, TARGET + 64 + 4096), Refused),
+        (Range(TARGET + 1, TARGET + 1 + 4096), Refused),
+        (Range(TARGET, TARGET + 4097), Refused),
     ):
         with pytest.raises(OperationFailed, match="INVALID_PARAMETER") as raised:
             calls._settle(answering(calls, request, [errno.EINVAL]))
         assert type(raised.value) is kind
+        assert raised.value.hint
     with pytest.raises(OperationFailed) as raised:
         calls._settle(answering(calls, Range(TARGET, TARGET + 64), [errno.EOPNOTSUPP]))
     assert type(raised.value) is OperationFailed
@@ -193,7 +210,10 @@ def test_only_what_is_not_of_pages_may_be_refused(calls: Calls) -> None:
         ((0x5F00_0000, 0x6000_0000), (0x5F7D_0000, 0x5F81_0000)),
         ((0x4450_0000, 0x4474_0000), (0x445D_0000, 0x4461_0000)),
         ((0xFF00_0000, 0x1_0100_0000), (0xFFFD_0000, 0x1_0001_0000)),
-        # None does.
+        # It just fits.
+        ((0x5F10_0000, 0x5F21_0000), (0x5F1D_0000, 0x5F21_0000)),
+        # None does, and one of 1 MiB is none.
+        ((0x5F00_0000, 0x5F1F_0000), (0x5F00_0000, 0x5F04_0000)),
         ((0x5F00_0000, 0x5F10_0000), (0x5F00_0000, 0x5F04_0000)),
         ((0x5F00_0000, 0x5F00_4000), (0x5F00_0000, 0x5F00_4000)),
     ],
