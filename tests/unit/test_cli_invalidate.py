@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from pyctl.errors import NotReady, UsageError
 from pyctl.target import bounded, debugfs
+from pyctl.target.answers import Request
+from pyctl.target.invalidate import prepare
 from tests.unit.fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine
 
 ARGUMENTS = ("invalidate", "--addr", hex(TARGET), "--size", "64K")
@@ -171,6 +174,8 @@ def test_a_provider_that_goes_away_meanwhile_makes_no_success(
     assert ended.status == 3
     assert ended.json["ok"] is False
     assert ended.json["provider"]["registered"] is bool(record.get("provider", 1))
+    assert "The provider was gone during the request" in ended.json["error"]
+    assert "do not unload a provider" in ended.json["hint"]
 
 
 def test_too_few_firmware_calls_make_no_success(pyctl, module: FakeModule) -> None:
@@ -214,6 +219,41 @@ def test_every_errno_is_named_and_explained(pyctl, module: FakeModule, number: i
     assert answer["error"].startswith(f"{name}: ")
     assert "0 of 1 calls" in answer["error"]
     assert answer["hint"]
+
+
+@pytest.mark.parametrize(
+    ("via", "number", "words"),
+    [
+        ("smccc", errno.EBUSY, "Firmware was busy (BUSY)."),
+        ("memregion", errno.EBUSY, "through all tries of the provider"),
+        ("va", errno.EINVAL, "The module cannot map this range."),
+        ("va", errno.EIO, "EIO: "),
+        ("memregion", errno.EINVAL, "INVALID_PARAMETER"),
+        ("memregion", errno.EDOM, "The call failed with EDOM."),
+    ],
+)
+def test_an_errno_is_explained_by_who_gave_it(
+    pyctl, module: FakeModule, via: str, number: int, words: str
+) -> None:
+    module.record = {"errno": number, "completed": 0, "fw_last_status": -5}
+    ended = pyctl(*ARGUMENTS, "--via", via, "--json")
+    assert words in ended.json["error"]
+    if (via, number) != ("va", errno.EINVAL):
+        assert "cannot map" not in ended.json["error"]
+
+
+def test_a_request_is_prepared_by_all_that_can_be_asked_first(
+    machine: Machine, module: FakeModule
+) -> None:
+    asked = Request(TARGET, 4096)
+    assert prepare(machine.system, asked, force=False).provider
+    with pytest.raises(UsageError, match="kernel itself"):
+        prepare(machine.system, Request(0x40400000, 4096), force=False)
+    prepare(machine.system, Request(0x40400000, 4096), force=True)
+    machine.unload_provider()
+    with pytest.raises(NotReady, match="No provider is registered"):
+        prepare(machine.system, asked, force=False)
+    assert module.requests == []
 
 
 def test_a_firmware_status_without_an_errno_is_named(pyctl, module: FakeModule) -> None:

@@ -413,6 +413,10 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         lambda: FakeFirmware(latency_us=100, tamper=late_on(2, 0.002)),
         {"TIME-1"},
     ),
+    "a latency lie of one CPU whose calls must be paced": (
+        lambda: FakeFirmware(latency_us=100, rate=50, limit_per_s=50, tamper=late_on(2, 0.002)),
+        {"TIME-1"},
+    ),
     "a large latency lie": (
         lambda: FakeFirmware(latency_us=10, duration_us=400_000),
         {"TIME-1"},

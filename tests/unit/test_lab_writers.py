@@ -255,6 +255,7 @@ CALLS = {"elapsed_ns": {"min": 0, "p50": 2500, "p99": 3000, "max": 4000}, "inter
         ({"ok": False, "errno": "EIO", "error": "It failed."}, ONE.FAIL),
         ({"ok": False, "errno": None, "error": "No provider."}, ONE.SKIP),
         ({"ok": False, "errno": "EINTR", "interrupted": True}, ONE.INCOMPLETE),
+        ({"ok": False, "errno": "ETIMEDOUT", "error": "Too slow."}, ONE.INCOMPLETE),
     ],
 )
 def test_what_calls_took_is_measured(tmp_path, answer, whole) -> None:
