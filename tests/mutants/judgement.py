@@ -36,7 +36,7 @@ FILES = (
 )
 TESTS = (
     *(f"tests/unit/test_coherency_{name}.py" for name in ("cases", "lines", "run")),
-    *(f"tests/unit/test_conformance{name}.py" for name in ("", "_provider")),
+    *(f"tests/unit/test_conformance{name}.py" for name in ("_outcome", "", "_provider")),
     *(f"tests/unit/test_cli_{name}.py" for name in ("conformance", "invalidate")),
 )
 _SEEN = ("Kbuild", "README.md", "module", "pyctl", "pyproject.toml", "scripts", "tests")
