@@ -8,6 +8,7 @@ place, so that no night finds it taken by one that was killed.
 
 import contextlib
 import getpass
+import json
 import os
 import re
 import socket
@@ -222,7 +223,8 @@ class PlaceTarget(SshTarget):
     def where(self):
         """The board of the place as ssh names it."""
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            file.write(CONFIG.format(place=self.place))
+            # Quoted as JSON does it: to YAML a place called off is none.
+            file.write(CONFIG.format(place=json.dumps(self.place)))
             file.flush()
             done = subprocess.run(
                 [sys.executable, "-c", WHERE, file.name],

@@ -114,6 +114,7 @@ def test_two_nights_say_exactly_what_happened(lab, tmp_path, request):
     assert status == 1, said
     assert {one["board"] for one in answer["new"]} == {"worse"}, said
     assert sorted(one["board"] for one in answer["troubles"]) == ["dies", "off"], said
+    assert all("nothing answers at its ssh port" in one["why"] for one in answer["troubles"]), said
     log = (tmp_path / "lab.sqlite.d/2/good.log").read_text()
     assert re.search(r"its clock is wrong by \d+ days", log)
     run = read_journal(tmp_path / "lab.sqlite.d/2/good.journal")
