@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pyctl.lab.results import BoardIdentity, ItemKind, ItemOutcome, ItemResult
+from pyctl.lab.results import BoardIdentity, ItemEvidence, ItemKind, ItemOutcome, ItemResult
 from pyctl.lab.store import RunRow, Store
 
 JUDGED = (ItemOutcome.PASS, ItemOutcome.FAIL)
@@ -247,9 +247,23 @@ def _differences(
         change = ItemChange(now.board.name, path, *pair, result, is_flaky)
         if path in changed:
             changes.append(change)
-        elif before[path].evidence.registers != result.evidence.registers:
+        elif _answers(before[path].evidence) != _answers(result.evidence):
             observed.append(change)
     return changes, observed
+
+
+def _answers(evidence: ItemEvidence) -> list[str]:
+    """What firmware answered, without what it was asked: memory is another one each night.
+
+    A register that came back as it had been sent says nothing of either.
+    """
+    found = []
+    for registers in evidence.registers:
+        sent, _, came = registers.rpartition(" -> ")
+        function, _, arguments = sent.partition(": ")
+        kept = set(arguments.split())
+        found.append(" ".join([function, *(one for one in came.split() if one not in kept)]))
+    return found
 
 
 def _identity_changes(old: BoardIdentity, new: BoardIdentity) -> Iterator[tuple[str, str, str]]:

@@ -258,8 +258,9 @@ def test_two_nights_are_compared_board_by_board(store) -> None:
         ]
         return replace(made, results=[*made.results, *more])
 
-    old = night(store, run("1.3", 100, "x0=0x0", x=P, y=P), run_of("gone", x=P))
-    new = night(store, run("1.4", 200, "x0=0x1", x=F, z=P), run_of("come", x=P))
+    answers = ("0xc0000005: x1=0x5000 -> x0=0x0 x1=0x5000", "0xc0000005: x1=0x5000 -> x0=0x1")
+    old = night(store, run("1.3", 100, answers[0], x=P, y=P), run_of("gone", x=P))
+    new = night(store, run("1.4", 200, answers[1], x=F, z=P), run_of("come", x=P))
     found = compare_nights(store, old, new)
     assert {(one.path, one.old, one.new) for one in found.changes} == {
         ("x", P, F),
@@ -270,3 +271,29 @@ def test_two_nights_are_compared_board_by_board(store) -> None:
     assert found.moved == (("a", "attributes latency_us", 100.0, 200.0, "us"),)
     assert found.identities == (("a", "firmware", "1.3", "1.4"),)
     assert [board for board, _ in found.boards] == ["gone", "come"]
+
+
+@pytest.mark.parametrize(
+    ("register", "is_other"),
+    [
+        ("0xc0000005: x1=0x5000 x2=0x0 -> x0=0x0 x1=0x5000 x2=0x0", False),
+        # Memory lies elsewhere this night.
+        ("0xc0000005: x1=0x9000 x2=0x0 -> x0=0x0 x1=0x9000 x2=0x0", False),
+        ("0xc0000005: x1=0x9000 x2=0x0 -> x0=0x1 x1=0x9000 x2=0x0", True),
+        ("0xc0000005: x1=0x9000 x2=0x0 -> x0=0x0 x1=0x8000 x2=0x0", True),
+        ("0xc0000006: x1=0x5000 x2=0x0 -> x0=0x0 x1=0x5000 x2=0x0", True),
+        ("0xc0000005 on CPU 1: x1=0x5000 x2=0x0 -> x0=0x0 x1=0x5000 x2=0x0", True),
+    ],
+)
+def test_firmware_answers_otherwise_where_the_same_question_gets_another_answer(
+    store, register, is_other
+) -> None:
+    def run(text):
+        evidence = ItemEvidence(registers=(text,))
+        made = run_of("a", x=P)
+        rule = ItemResult("OPEN-1", ItemKind.RULE, S, "Observed.", evidence=evidence)
+        return replace(made, results=[*made.results, rule])
+
+    first = "0xc0000005: x1=0x5000 x2=0x0 -> x0=0x0 x1=0x5000 x2=0x0"
+    nights = night(store, run(first)), night(store, run(register))
+    assert bool(compare_nights(store, *nights).observed) == is_other
