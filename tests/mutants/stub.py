@@ -27,10 +27,11 @@ _HANDLE = "\tservice->handle(&call);\n"
 
 def _cleaned_by(place: str) -> str:
     """The same for a line of which only the word at a place is looked at."""
+    # In a loop that ends at once, so that what is not called any more is still used.
     return (
         f"\tif (*(uint64_t *)(cached + {place}) != *(uint64_t *)(synced + {place}))\n"
         "\t\tclean_line(offset);\n\tif (invalidate)\n\t\tfetch_over_line(offset);\n"
-        "\telse\n\tdo {\n"
+        "\telse\n\tdo {\n\t\tif (!clean && is_dirty(offset))\n\t\t\tclean_line(offset);\n"
     )
 
 

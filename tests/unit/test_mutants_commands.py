@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,15 +15,45 @@ from pyctl.errors import TargetLost
 from tests.mutants import commands
 
 
-def test_a_board_that_is_lost_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("losses", "is_good", "asked", "found"),
+    [
+        (1, False, 2, True),
+        (3, False, 3, False),
+        # Good firmware has no part in it, and one board that is lost is one too many.
+        (1, True, 1, False),
+    ],
+)
+def test_a_board_that_is_lost_names_nothing_and_another_one_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    losses: int,
+    is_good: bool,
+    asked: int,
+    found: bool,
+) -> None:
+    boots: list[object] = []
+
     class Boards:
-        def boot(self, _spec: object) -> None:
-            raise TargetLost("It hangs.")
+        @contextlib.contextmanager
+        def boot(self, spec: object) -> Iterator[None]:
+            boots.append(spec)
+            if len(boots) <= losses:
+                raise TargetLost("It hangs.")
+            yield None
 
     monkeypatch.setattr(commands, "BoardFactory", lambda _cache: Boards())
-    monkeypatch.setattr(sys, "argv", ["commands", json.dumps(commands.asked("dt", ""))])
-    with pytest.raises(SystemExit, match="the board was lost: It hangs"):
+    answer = (1, {"cases": [CASE | {"error": "It was busy."}], "error": "It was busy."})
+    monkeypatch.setattr(commands, "said", lambda _board, *_words: answer)
+    wanted = commands.asked("dt", "") | {"is_good": is_good}
+    monkeypatch.setattr(sys, "argv", ["commands", json.dumps(wanted)])
+    if found:
         commands.main()
+        assert json.loads(capsys.readouterr().out)["found"]
+    else:
+        with pytest.raises(SystemExit, match="the board was lost: It hangs"):
+            commands.main()
+    assert len(boots) == asked
 
 
 RULE = {"id": "FID-1", "result": "pass", "evidence": {"summary": "Because."}}
