@@ -66,6 +66,9 @@ class PlaceTarget(SshTarget):
         super().__init__(Destination(f"place {place}", config), say, None, modules, back_s, serial)
         self.place, self.config, self.wait_s = place, config, wait_s
         self.guard, self.cycles, self.is_found = None, 0, False
+        # Of our reservation, where we stand in line. labgrid forgets one in a minute whose owner
+        # was killed.
+        self.token = ""
         # No other run's, so that what is released is ours whatever else happens.
         user = f"{os.environ.get('LG_USERNAME') or getpass.getuser()}-{os.getpid()}"
         host = os.environ.get("LG_HOSTNAME") or socket.gethostname()
@@ -149,7 +152,6 @@ class PlaceTarget(SshTarget):
         """Take the place, once it is our turn; raises NotReady that says who has it."""
         deadline = time.monotonic() + self.wait_s
         self.guard = self.start_guard()
-        token = None
         try:
             while (done := self.client("acquire")).returncode:
                 why = last_line(done.stderr)
@@ -163,30 +165,26 @@ class PlaceTarget(SshTarget):
                         "LG_COORDINATOR names the coordinator.",
                     )
                 self.say(f"{self}: waiting: {why}")
-                token = self.wait_for_our_turn(token, left_s)
+                self.wait_for_our_turn(left_s)
         except NotReady:
             self.let_go()
             raise
         finally:
-            if token:
-                self.client("cancel-reservation", token)
+            if self.token:
+                self.client("cancel-reservation", self.token)
+                self.token = ""
 
-    def wait_for_our_turn(self, token, left_s):
-        """Wait in labgrid's own line, so that nobody who came later is before us.
-
-        Gives the reservation by which we stand there; None has to take a new place in it.
-        """
-        if token is None:
+    def wait_for_our_turn(self, left_s):
+        """Wait in labgrid's own line, so that nobody who came later is before us."""
+        if not self.token:
             reserved = self.client("reserve", "--shell", f"name={self.place}").stdout
-            token = reserved.strip().rpartition("=")[2]
+            self.token = reserved.strip().rpartition("=")[2]
         # What is over then is our time, and not the coordinator's.
         with contextlib.suppress(NotReady):
-            if "state: allocated" in self.client("wait", token, timeout_s=left_s).stdout:
-                return token
-            # It has expired: this host slept, or the coordinator was started anew.
-            time.sleep(min(POLL_S, left_s))
-            return None
-        return token
+            if "state: allocated" not in self.client("wait", self.token, timeout_s=left_s).stdout:
+                # It has expired: this host slept, or the coordinator was started anew.
+                self.token = ""
+                time.sleep(min(POLL_S, left_s))
 
     def reserved_for(self):
         """For whom the place is kept, as labgrid names people; empty if for nobody."""

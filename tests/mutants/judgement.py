@@ -38,6 +38,7 @@ TESTS = (
     *(f"tests/unit/test_coherency_{name}.py" for name in ("cases", "lines", "run")),
     *(f"tests/unit/test_conformance{name}.py" for name in ("_outcome", "", "_provider")),
     *(f"tests/unit/test_cli_{name}.py" for name in ("conformance", "invalidate")),
+    "tests/unit/test_invalidate_errno.py",
 )
 _SEEN = ("Kbuild", "README.md", "module", "pyctl", "pyproject.toml", "scripts", "tests")
 # What mutmut notes of a mutant.

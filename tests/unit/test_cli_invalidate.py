@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyctl.errors import NotReady, UsageError
 from pyctl.target import bounded, debugfs
-from pyctl.target.answers import Request
-from pyctl.target.invalidate import prepare
 from tests.unit.fake_machine import TARGET, TARGET_SIZE, FakeModule, Machine
 
 ARGUMENTS = ("invalidate", "--addr", hex(TARGET), "--size", "64K")
@@ -191,69 +188,6 @@ def test_too_few_completed_calls_make_no_success(pyctl, module: FakeModule) -> N
     module.record = {"completed": 4}
     ended = pyctl(*ARGUMENTS, "--count", "5", "--json")
     assert (ended.status, ended.json["ok"], ended.json["completed"]) == (1, False, 4)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        errno.EBUSY,
-        errno.EAGAIN,
-        errno.EINVAL,
-        errno.EOPNOTSUPP,
-        errno.EIO,
-        errno.ENXIO,
-        errno.EFAULT,
-        errno.ENOMEM,
-        errno.EDOM,
-    ],
-)
-@pytest.mark.parametrize("via", ["memregion", "smccc", "va"])
-def test_every_errno_is_named_and_explained(pyctl, module: FakeModule, number: int, via) -> None:
-    module.record = {"errno": number, "completed": 0}
-    ended = pyctl(*ARGUMENTS, "--via", via, "--json")
-    assert ended.status == 1
-    answer = ended.json
-    assert answer["ok"] is False
-    name = "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode[number]
-    assert answer["errno"] == name
-    assert answer["error"].startswith(f"{name}: ")
-    assert "0 of 1 calls" in answer["error"]
-    assert answer["hint"]
-
-
-@pytest.mark.parametrize(
-    ("via", "number", "words"),
-    [
-        ("smccc", errno.EBUSY, "Firmware was busy (BUSY)."),
-        ("memregion", errno.EBUSY, "through all tries of the provider"),
-        ("va", errno.EINVAL, "The module cannot map this range."),
-        ("va", errno.EIO, "EIO: "),
-        ("memregion", errno.EINVAL, "INVALID_PARAMETER"),
-        ("memregion", errno.EDOM, "The call failed with EDOM."),
-    ],
-)
-def test_an_errno_is_explained_by_who_gave_it(
-    pyctl, module: FakeModule, via: str, number: int, words: str
-) -> None:
-    module.record = {"errno": number, "completed": 0, "fw_last_status": -5}
-    ended = pyctl(*ARGUMENTS, "--via", via, "--json")
-    assert words in ended.json["error"]
-    if (via, number) != ("va", errno.EINVAL):
-        assert "cannot map" not in ended.json["error"]
-
-
-def test_a_request_is_prepared_by_all_that_can_be_asked_first(
-    machine: Machine, module: FakeModule
-) -> None:
-    asked = Request(TARGET, 4096)
-    assert prepare(machine.system, asked, force=False).provider
-    with pytest.raises(UsageError, match="kernel itself"):
-        prepare(machine.system, Request(0x40400000, 4096), force=False)
-    prepare(machine.system, Request(0x40400000, 4096), force=True)
-    machine.unload_provider()
-    with pytest.raises(NotReady, match="No provider is registered"):
-        prepare(machine.system, asked, force=False)
-    assert module.requests == []
 
 
 def test_a_firmware_status_without_an_errno_is_named(pyctl, module: FakeModule) -> None:

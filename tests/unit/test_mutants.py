@@ -296,19 +296,6 @@ def test_a_mutant_that_does_not_build_says_nothing(
     assert any(name == path and new.encode() in data for name, _mode, data in source[0].files)
 
 
-def test_a_defect_of_the_stub_that_does_not_build_is_not_caught_by_every_test(
-    mutants: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Builder:
-        def stub(self, _source: Path) -> None:
-            raise NotReady("Could not compile the firmware stub.")
-
-    monkeypatch.setattr(mutants, "BoardFactory", lambda _cache: SimpleNamespace(builder=Builder()))
-    monkeypatch.setattr(mutants, "catch", lambda *_args, **_more: pytest.fail("it was run"))
-    run = mutants.score_stub("stub: a", next(iter(mutants.stub.DEFECTS.values())))
-    assert (run.failed, run.broken.startswith(mutants.NOT_BUILT)) == (None, True)
-
-
 def test_every_defect_still_fits(mutants: Any) -> None:
     for name, script in mutants.firmware.DEFECTS.items():
         assert parse_faults(script), name

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pyctl.cache import Tree
+from pyctl.errors import NotReady
 from pyctl.kbuild import module_source
 from pyctl.vm.build import stub_source
 from tests.mutants import automatic, survivors
@@ -96,3 +99,16 @@ def test_what_the_compiler_refuses_is_killed(mutants: Any) -> None:
         run = mutants.score_automatic("a", (job, broken))
         assert (run.failed, run.broken) == ("the compiler", "")
     assert mutants.score_automatic("a", (job, "the board was lost")).broken
+
+
+def test_a_defect_of_the_stub_that_does_not_build_is_not_caught_by_every_test(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Builder:
+        def stub(self, _source: Path) -> None:
+            raise NotReady("Could not compile the firmware stub.")
+
+    monkeypatch.setattr(mutants, "BoardFactory", lambda _cache: SimpleNamespace(builder=Builder()))
+    monkeypatch.setattr(mutants, "catch", lambda *_args, **_more: pytest.fail("it was run"))
+    run = mutants.score_stub("stub: a", next(iter(mutants.stub.DEFECTS.values())))
+    assert (run.failed, run.broken.startswith(mutants.NOT_BUILT)) == (None, True)

@@ -108,6 +108,19 @@ def test_a_place_that_somebody_has_is_waited_for_and_then_said_whose_it_is(labgr
     released(labgrid)
 
 
+def test_who_gives_up_waiting_leaves_the_line(labgrid, tmp_path):
+    as_bob(labgrid, "acquire")
+    try:
+        process = begin(labgrid, tmp_path / "journal", "--wait=600")
+        wait_until(lambda: "state: waiting" in as_bob(labgrid, "reservations"), "not in line")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+        assert as_bob(labgrid, "reservations") == ""
+        assert labgrid.owner(PLACE) == "elsewhere/bob"
+    finally:
+        as_bob(labgrid, "release")
+
+
 def test_a_place_that_is_kept_for_somebody_is_said_for_whom(labgrid, tmp_path):
     token = as_bob(labgrid, "reserve", "--shell", f"name={PLACE}").strip().rpartition("=")[2]
     try:
