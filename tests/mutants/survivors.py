@@ -39,6 +39,11 @@ JUDGEMENT: dict[tuple[str, str], str] = {
         "Stage._look_again",
         r"request\.end",
     ): "what the request covers, and is good, is looked at too",
+    ("Stage._look_again", "span = "): "more bytes of a bad line are shown; judged are its own",
+    ("Stage._pages", "page / page"): "more pages of what may be touched",
     ("_aim", "whole="): "a part of a range has the border in it as well, or scratch is taken",
+    ("_worst_of_round", "interval_s|loop"): "a call too many at once is refused, and one that was "
+    "let through has been measured",
+    ("_is_unsupported", "firmware"): "asked of direct calls only, whose records have counters",
     ("_can_look_at", "read_memory"): "any byte of the window, and the one behind it, is as good",
 }
