@@ -158,6 +158,7 @@ def test_without_the_framework_it_is_not_ready(pyctl, machine, module: FakeModul
     machine.set_info(framework=0)
     ended = pyctl(*ARGUMENTS)
     assert ended.status == 3
+    assert "This kernel has no cpu_cache_invalidate_memregion()." in ended.err
     assert "6.19" in ended.err
     assert module.requests == []
 
@@ -182,12 +183,15 @@ def test_too_few_firmware_calls_make_no_success(pyctl, module: FakeModule) -> No
     assert ended.json["ok"] is False
     assert ended.json["firmware"]["calls"] == 0
     assert "firmware was called only 0 times" in ended.json["error"]
+    assert "do not trust it" in ended.json["hint"]
 
 
 def test_too_few_completed_calls_make_no_success(pyctl, module: FakeModule) -> None:
     module.record = {"completed": 4}
     ended = pyctl(*ARGUMENTS, "--count", "5", "--json")
     assert (ended.status, ended.json["ok"], ended.json["completed"]) == (1, False, 4)
+    assert "Only 4 of 5 calls were completed" in ended.json["error"]
+    assert "a fault of the module" in ended.json["hint"]
 
 
 def test_a_firmware_status_without_an_errno_is_named(pyctl, module: FakeModule) -> None:
@@ -202,6 +206,7 @@ def test_firmware_without_the_function_is_not_ready(pyctl, module: FakeModule) -
     assert ended.status == 3
     assert ended.json["errno"] == "EOPNOTSUPP"
     assert "not announce" in ended.json["error"]
+    assert "needs firmware support" in ended.json["hint"]
     assert ended.json["firmware"]["last_status"] is None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`pyctl invalidate`: what an errno means, and what can be asked before a call is made."""
+"""`pyctl invalidate`: what an errno means, what is asked before a call, and calls that are lost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import errno
 
 import pytest
 
-from pyctl.errors import NotReady, UsageError
+from pyctl.errors import NotReady, TargetLost, UsageError
+from pyctl.target import invalidate
 from pyctl.target.answers import Request
-from pyctl.target.invalidate import prepare
+from pyctl.target.debugfs import Debugfs
+from pyctl.target.invalidate import prepare, run
 from tests.unit.fake_machine import TARGET, FakeModule, Machine
 from tests.unit.test_cli_invalidate import ARGUMENTS
 
@@ -75,3 +77,51 @@ def test_a_request_is_prepared_by_all_that_can_be_asked_first(
     with pytest.raises(NotReady, match="No provider is registered"):
         prepare(machine.system, asked, force=False)
     assert module.requests == []
+
+
+@pytest.mark.parametrize(
+    ("raw_calls", "inside", "words"),
+    [
+        (1, ["CPU 2: it is inside."], "It never came back. CPU 2: it is inside."),
+        (1, [], "It never came back."),
+        # Where firmware cannot be asked.
+        (0, ["CPU 2: it is inside."], "It never came back."),
+    ],
+)
+def test_a_call_that_is_lost_is_told_with_the_cpu_that_is_inside(
+    machine: Machine,
+    module: FakeModule,
+    monkeypatch: pytest.MonkeyPatch,
+    raw_calls: int,
+    inside: list[str],
+    words: str,
+) -> None:
+    machine.set_info(raw_calls=raw_calls)
+    debugfs = Debugfs(machine.system)
+    asked: list[object] = []
+
+    def lost(_request: Request, _timeout_s: float) -> None:
+        raise TargetLost("It never came back.", "Reset it.")
+
+    def calls_inside(one: object) -> list[str]:
+        asked.append(one)
+        return inside
+
+    monkeypatch.setattr(debugfs, "invalidate", lost)
+    monkeypatch.setattr(invalidate, "calls_inside", calls_inside)
+    with pytest.raises(TargetLost) as raised:
+        run(debugfs, Request(TARGET, 4096, "smccc"), debugfs.info(), 1)
+    assert (raised.value.message, raised.value.hint) == (words, "Reset it.")
+    assert asked == ([debugfs] if raw_calls else [])
+
+
+def test_a_provider_that_took_its_counters_along_leaves_the_record_to_tell(
+    machine: Machine, module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> None:
+        raise NotReady("There are no counters.")
+
+    debugfs = Debugfs(machine.system)
+    monkeypatch.setattr(invalidate, "start_counting", lambda _debugfs, _info: gone)
+    made = run(debugfs, Request(TARGET, 4096), debugfs.info(), 10)
+    assert made.firmware == made.record.firmware
