@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A call as evidence: the registers that came back, and what a person reads of them."""
+"""What conformance asks for, and a call as evidence of what came back."""
 
 from __future__ import annotations
 
 import pytest
 
+from pyctl.conformance.access import MAX_BYTES
+from pyctl.conformance.calls import _shapes
 from pyctl.conformance.outcome import Call, failed, observed, passed
+from pyctl.ranges import Range
 from pyctl.smccc import SMCCC_VERSION
 from pyctl.target.answers import RawRequest
 from tests.unit.fake_firmware import ATTRIBUTES, OPERATION
@@ -68,3 +71,47 @@ def test_what_came_of_a_rule_keeps_its_numbers_and_its_calls() -> None:
     assert (odd.is_odd, odd.as_json()["n"], len(odd.as_json()["calls"])) == (True, 0, 1)
     assert not observed("Why.").is_odd
     assert not failed("Why.").is_odd
+
+
+# -- what is called for ----------------------------------------------------------------
+
+PAGES = Range(0x5F00_0000, 0x5F04_0000)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "pages"),
+    [
+        ("one page", (False, 64, False), (False, 1, False)),
+        ("three pages", (False, 192, False), (False, 3, False)),
+        ("the last page", (False, 64, False), (False, 1, False)),
+        ("everything", (False, 4096, False), (False, 64, False)),
+        ("one byte", (True, 1, True), (True, 1, True)),
+        ("one line", (False, 1, False), (True, 1, True)),
+        ("a line's end and the next one's start", (True, 2, True), (True, 2, True)),
+        ("a page and a bit", (True, 65, False), (True, 2, True)),
+        ("pages from an odd base", (True, 192, False), (True, 3, False)),
+    ],
+)
+def test_each_shape_is_what_its_name_says(
+    name: str, lines: tuple[bool, int, bool], pages: tuple[bool, int, bool]
+) -> None:
+    shape = _shapes(PAGES)[name]
+    for unit, expected in ((64, lines), (4096, pages)):
+        touched = (shape.end - 1) // unit - shape.addr // unit + 1
+        assert (bool(shape.addr % unit), touched, bool(shape.end % unit)) == expected
+    assert PAGES.addr <= shape.addr < shape.end <= PAGES.end
+
+
+def test_the_last_page_and_everything_are_that() -> None:
+    shapes = _shapes(PAGES)
+    assert shapes["the last page"].end == PAGES.end
+    assert shapes["everything"] == PAGES
+    # No more than one call may take.
+    assert _shapes(Range(0, 4 * MAX_BYTES))["everything"].size == MAX_BYTES
+
+
+def test_memory_of_one_page_has_the_shapes_that_fit() -> None:
+    page = Range(PAGES.addr, PAGES.addr + 4096)
+    shapes = _shapes(page)
+    assert {"one page", "one byte", "one line", "everything", "the last page"} == shapes.keys()
+    assert shapes["one page"] == page
