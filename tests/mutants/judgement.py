@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -71,15 +71,20 @@ class Mutant:
         )
 
 
-def score(jobs: int) -> int:
-    """Make all mutants and run the tests on each; print what survived, and the score."""
+def score(jobs: int, words: Sequence[str] = ()) -> int:
+    """Make all mutants and run the tests on each; print what survived, and the score.
+
+    With ``words`` those of files only whose path has one of them.
+    """
+    files = [path for path in FILES if not words or any(word in path for word in words)]
     work = _copy()
     log = work / "mutmut.log"
     print(f"the work is in {work}, and what mutmut says in {log.name}", flush=True)
     with log.open("w") as file:
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs)]
+        command += [f"{path.removesuffix('.py').replace('/', '.')}.*" for path in files]
         status = subprocess.run(command, cwd=work, stdout=file, stderr=file).returncode
-    killed, survived = outcomes(work / "mutants")
+    killed, survived = outcomes(work / "mutants", files)
     if status or killed + len(survived) == 0:
         print(f"mutmut ended with {status}: this is no score", flush=True)
         return 1
@@ -93,10 +98,10 @@ def score(jobs: int) -> int:
     return int(left > 0)
 
 
-def outcomes(mutants: Path) -> tuple[int, list[Mutant]]:
-    """How many of mutmut's mutants were killed, and all others."""
+def outcomes(mutants: Path, files: Sequence[str]) -> tuple[int, list[Mutant]]:
+    """How many of mutmut's mutants of these files were killed, and all others."""
     killed, survived = 0, []
-    for path in FILES:
+    for path in files:
         noted = json.loads((mutants / f"{path}.meta").read_text())["exit_code_by_key"]
         changed = dict(_changes(path, (mutants / path).read_text()))
         for key, code in noted.items():

@@ -56,15 +56,14 @@ CHANGE = "if self.size > 2: -> if self.size >= 2:"
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(judgement, "FILES", ("a.py",))
+def made(tmp_path: Path) -> Path:
     (tmp_path / "a.py").write_text(MADE)
     (tmp_path / "a.py.meta").write_text(json.dumps({"exit_code_by_key": NOTED}))
     return tmp_path
 
 
 def test_a_mutant_that_no_test_killed_has_survived(made: Path) -> None:
-    killed, survived = judgement.outcomes(made)
+    killed, survived = judgement.outcomes(made, ["a.py"])
     assert killed == 1
     assert [str(one) for one in survived] == [
         f"a.py Stage.verify: {CHANGE}",
@@ -88,7 +87,7 @@ def test_a_proof_is_of_a_function_and_a_change(
     made: Path, monkeypatch: pytest.MonkeyPatch, function: str, pattern: str, why: str
 ) -> None:
     monkeypatch.setattr(judgement, "JUDGEMENT", {(function, pattern): "A proof."})
-    assert judgement.outcomes(made)[1][0].why == why
+    assert judgement.outcomes(made, ["a.py"])[1][0].why == why
 
 
 RULE = '''\
