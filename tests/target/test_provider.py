@@ -62,9 +62,11 @@ def test_nothing_registers_without_firmware_support(provider, stub):
         assert stub.get("clean_inv_calls") == 0, setting
 
 
-def test_any_answer_that_is_not_negative_announces_a_function(provider, stub):
+@pytest.mark.parametrize("answers", [("1", "0x7fff_ffff"), ("0x7fff_ffff", "1")])
+def test_any_answer_that_is_not_negative_announces_a_function(provider, stub, answers):
     provider.unload()
-    Faults(stub).replace(parse_faults("features_clean_inv:1,features_attributes:0x7fff_ffff"))
+    script = "features_clean_inv:{},features_attributes:{}".format(*answers)
+    Faults(stub).replace(parse_faults(script))
     assert provider.try_load() is None
     assert provider.debugfs.info().provider
 

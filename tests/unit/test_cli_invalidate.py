@@ -101,10 +101,12 @@ def test_a_bad_range_is_refused_before_anything_is_sent(
     [
         (["--count", "0"], "at least 1"),
         (["--threads", "0"], "at least 1"),
-        (["--count", "1000001"], "at most 1000000"),
-        (["--threads", "257"], "at most 256"),
+        (["--count", "1000001"], "--count is 1000001; the module allows at most 1000000"),
+        (["--count", "1000001"], "Ask for fewer calls."),
+        (["--threads", "257"], "--threads is 257; the module allows at most 256"),
         (["--count", "500001", "--threads", "2"], "at most 1000000"),
-        (["--dry-run"], "--via smccc"),
+        (["--dry-run"], "--dry-run exists only with --via smccc"),
+        (["--dry-run"], "Add --via smccc."),
         (["--timeout", "0"], "--timeout"),
         (["--timeout", "nan"], "--timeout"),
         (["--timeout", "inf"], "--timeout"),
@@ -212,8 +214,17 @@ def test_firmware_without_the_function_is_not_ready(pyctl, module: FakeModule) -
 
 def test_no_conduit_is_not_ready(pyctl, machine: Machine, module: FakeModule) -> None:
     machine.set_info(conduit="none")
-    assert pyctl(*ARGUMENTS, "--via", "smccc").status == 3
+    ended = pyctl(*ARGUMENTS, "--via", "smccc", "--json")
+    assert ended.status == 3
+    assert "has no SMCCC conduit" in ended.json["error"]
+    assert "PSCI 1.0" in ended.json["hint"]
     assert module.requests == []
+
+
+@pytest.mark.parametrize("most", [["--count", "1000000"], ["--threads", "256"]])
+def test_as_much_as_the_module_allows_is_sent(pyctl, module: FakeModule, most: list[str]) -> None:
+    pyctl(*ARGUMENTS, *most)
+    assert len(module.requests) == 1
 
 
 def test_a_direct_call_needs_no_provider(pyctl, machine: Machine, module: FakeModule) -> None:
