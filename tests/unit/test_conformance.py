@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_whatever_firmware_answers_every_rule_has_its_turn(
 def test_firmware_that_leaves_x4_of_attributes_alone_is_not_accused() -> None:
     def keep(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
         if request.fid == ATTRIBUTES and len(request.x) > 3:
-            x[4] = request.x[3]
+            x[4] = (*request.x, 0, 0, 0, 0)[3]
 
     assert failing(FakeFirmware(version=0x1_0001, tamper=keep)) == set()
 
@@ -279,6 +280,11 @@ def clobbers(*numbers: int) -> Callable[[list[int]], None]:
             x[number] = 0x1234
 
     return act
+
+
+def keeps_x4(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    if request.fid & ~SVE_HINT == ATTRIBUTES:
+        x[4] = (*request.x, 0, 0, 0, 0)[3]
 
 
 def pages_only(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
@@ -477,6 +483,43 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
 def test_broken_firmware_fails_the_rule_that_it_breaks(name: str) -> None:
     make, expected = BROKEN[name]
     assert failing(make()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "words"),
+    [
+        (
+            "x4 at SMCCC 1.1",
+            "REG-1",
+            r"^0xc00[01]0005\(.*\) on CPU 0 gave SUCCESS and changed x4\.$",
+        ),
+        ("x1 changed", "REG-2", r"^0xc00[01]0005\(.*\) on CPU 0 gave SUCCESS and changed x1\.$"),
+        ("a thread's register lost", "REG-7", r"on CPU 1 gave SUCCESS and changed TPIDR_EL0\.$"),
+        ("an unknown status", "STAT-1", r"^0x[0-9a-f]{8}\(.*gave unknown status -?\d+\.$"),
+        ("garbage above w0", "STAT-2", r"^x0 is 0xdeadbeef00000000\.$"),
+        ("garbage above a refusal", "STAT-2", r"^x0 is 0x00000001ffffffff\.$"),
+    ],
+)
+def test_what_breaks_a_rule_of_registers_is_told_and_shown(
+    name: str, rule: str, words: str
+) -> None:
+    outcome = findings(BROKEN[name][0]())[rule].outcome
+    assert re.search(words, outcome.summary), outcome.summary
+    [call] = outcome.calls
+    assert words[0] != "^" or words.startswith("^x0") or outcome.summary.startswith(str(call))
+
+
+@pytest.mark.parametrize(
+    ("version", "tamper", "said"),
+    [
+        (0x1_0001, on(ATTRIBUTES, clobbers(4)), "x4 was overwritten."),
+        (0x1_0001, keeps_x4, "x4 was left as it was."),
+        (0x1_0002, keeps_x4, "From SMCCC 1.2 on, x4 may hold a result."),
+    ],
+)
+def test_what_becomes_of_x4_below_1_2_is_observed(version: int, tamper: Tamper, said: str) -> None:
+    found = findings(FakeFirmware(version=version, tamper=tamper))
+    assert said in {finding.outcome.summary for finding in found.values()}
 
 
 def test_a_dry_run_is_not_judged_where_no_cache_holds_stores_back() -> None:
