@@ -31,13 +31,26 @@ def labgrid_installed():
     return Cache().get("labgrid", digest(sys.prefix, sys.version), "labgrid", make).path
 
 
-def wait_until(what, why):
+def wait_until(what, why, patience_s=PATIENCE_S):
     """What a function gives as soon as that is true."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := what()):
         assert time.monotonic() < deadline, why
         time.sleep(0.2)
     return found
+
+
+def kill_in_a_test(board, journal, patience_s=PATIENCE_S):
+    """Have a board of the network end while one of its tests runs, as its journal tells."""
+
+    def is_at_work():
+        return journal.is_file() and '{"begin": "tests/' in journal.read_text()
+
+    def watch():
+        wait_until(is_at_work, "no test began", patience_s)
+        board.process.kill()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Labgrid:
@@ -66,7 +79,7 @@ class Labgrid:
             self.start("labgrid-coordinator", "-l", self.env["LG_COORDINATOR"])
             exported = {}
             for name, port in self.places.items():
-                wait_until(lambda: self.client(name, "create").returncode == 0, "no coordinator")  # noqa: B023
+                self.ask_until("no coordinator came up", name, "create")
                 exported[name] = self.resources(name, port)
             # JSON is YAML.
             (self.here / "exporter.yaml").write_text(json.dumps(exported))
@@ -74,11 +87,8 @@ class Labgrid:
                 "labgrid-exporter", "-c", self.env["LG_COORDINATOR"], "-n", "here", "exporter.yaml"
             )
             for name in self.places:
-                assert self.client(name, "add-match", f"here/{name}/*").returncode == 0
-                wait_until(
-                    lambda: "NetworkService" in self.client(name, "resources").stdout,  # noqa: B023
-                    "no exporter",
-                )
+                self.ask_until("no coordinator", name, "add-match", f"here/{name}/*")
+                self.ask_until("no exporter came up", name, "resources", said="NetworkService")
             self.stack = self.stack.pop_all()
         return self
 
@@ -115,6 +125,15 @@ class Labgrid:
             text=True,
             timeout=PATIENCE_S,
         )
+
+    def ask_until(self, why, place, *words, said=""):
+        """Run labgrid's client until that goes well, and it has said something."""
+
+        def is_well():
+            done = self.client(place, *words)
+            return done.returncode == 0 and said in done.stdout
+
+        wait_until(is_well, why)
 
     def owner(self, place):
         """Who has a place; "None" if nobody."""

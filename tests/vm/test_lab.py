@@ -10,8 +10,6 @@ import json
 import os
 import re
 import subprocess
-import threading
-import time
 
 import pytest
 
@@ -20,7 +18,7 @@ from pyctl.lab.journal import read_journal
 from pyctl.lab.results import ItemOutcome
 from pyctl.vm.network import free_port
 from tests.vm.conftest import PYCTL, TOP, NetworkBoard
-from tests.vm.coordinator import Labgrid
+from tests.vm.coordinator import Labgrid, kill_in_a_test
 
 PLACE = 'target = "labgrid:{}"\nssh-config = "{}"\nback = "5s"\n'
 FULL = f'steps = {json.dumps(STEPS)}\ntests = ["tests/target/test_discovery.py"]\n'
@@ -54,16 +52,6 @@ def lab(tmp_path):
 
 def off():
     return f'target = "ssh:root@127.0.0.1:{free_port()}"\n'
-
-
-def kill_in_a_test(process, journal):
-    """End a board while one of its tests runs."""
-    deadline = time.monotonic() + NIGHT_S
-    while time.monotonic() < deadline:
-        if journal.is_file() and '{"begin": "tests/' in journal.read_text():
-            process.kill()
-            return
-        time.sleep(0.1)
 
 
 def test_a_board_that_is_off_is_no_failure_of_firmware(lab, tmp_path):
@@ -106,9 +94,7 @@ def test_two_nights_say_exactly_what_happened(lab, tmp_path, request):
         flaw = ("--firmware", "fault=skip_last_line")
         with NetworkBoard("--cpus", "4", "--port", str(port), *flaw) as worse:
             journal = tmp_path / "lab.sqlite.d/2/dies.journal"
-            threading.Thread(
-                target=kill_in_a_test, args=(mortal.process, journal), daemon=True
-            ).start()
+            kill_in_a_test(mortal, journal, NIGHT_S)
             status, answer, said = night(worse)
         assert {labgrid.owner(place) for place in labgrid.places} == {"None"}
     assert status == 1, said

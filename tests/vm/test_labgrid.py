@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -21,7 +20,7 @@ from pyctl.lab.results import ItemOutcome
 from pyctl.vm.network import free_port
 from tests.harness.place import EnvTarget, PlaceTarget
 from tests.vm.conftest import TOP, NetworkBoard
-from tests.vm.coordinator import PATIENCE_S, Labgrid, wait_until
+from tests.vm.coordinator import PATIENCE_S, Labgrid, kill_in_a_test, wait_until
 
 PLACE = "grace-7"
 TESTS = "tests/target/test_discovery.py"
@@ -224,13 +223,6 @@ class Outlet:
             self.board = None
 
 
-def kill_in_a_test(board, journal):
-    """End a board while one of its tests runs."""
-    begun = f'{{"begin": "{TESTS}'
-    wait_until(lambda: journal.exists() and begun in journal.read_text(), "no test began")
-    board.process.kill()
-
-
 def test_a_board_that_dies_is_power_cycled_and_goes_on(request, tmp_path):
     if not request.config.getoption("full"):
         pytest.skip("a coordinator and a board that dies take their time: --full")
@@ -240,9 +232,7 @@ def test_a_board_that_dies_is_power_cycled_and_goes_on(request, tmp_path):
     try:
         with Labgrid(tmp_path, {PLACE: outlet.port}, {PLACE: outlet.set_power}) as labgrid:
             process = begin(labgrid, journal, f"--ssh-config={tmp_path / 'ssh_config'}", tests=True)
-            threading.Thread(
-                target=kill_in_a_test, args=(outlet.board, journal), daemon=True
-            ).start()
+            kill_in_a_test(outlet.board, journal)
             said, _ = process.communicate(timeout=10 * PATIENCE_S)
             released(labgrid)
     finally:
