@@ -76,6 +76,18 @@ def test_a_mutant_that_no_test_killed_has_survived(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "killed"), [(1, 1), (36, 1), (None, 0), (2, 0), (5, 0), (33, 0), (34, 0), (-9, 0)]
+)
+def test_only_what_a_test_failed_on_or_never_ended_is_a_kill(
+    made: Path, code: int | None, killed: int
+) -> None:
+    noted = {"exit_code_by_key": {"pyctl.a.x_of__mutmut_1": code}}
+    (made / "a.py.meta").write_text(json.dumps(noted))
+    found = judgement.outcomes(made, ["a.py"])
+    assert (found[0], len(found[1])) == (killed, 1 - killed)
+
+
+@pytest.mark.parametrize(
     ("function", "pattern", "why"),
     [
         ("Stage.verify", r"size > 2: ->", "A proof."),
