@@ -39,6 +39,12 @@ ROUNDING_US = 2
 """Firmware's counter and the kernel's timers round differently."""
 TICKS_FROM_US = 16_000
 """fsleep() counts longer ones in ticks, of which an emulator may get several at once."""
+LONGEST_TIMES, LONGEST_BEYOND_US = 2, 10_000
+"""What the shortest of several delays may have grown to where the machine is slow and busy."""
+ROUNDS = 5
+"""How often requests meet: who starts late meets nobody."""
+SERVED = 10
+"""Requests of which one at least is not held up by the machine."""
 ERRNOS = {
     NOT_SUPPORTED: errno.EOPNOTSUPP,
     INVALID_PARAMETER: errno.EINVAL,
@@ -55,6 +61,10 @@ class Seen:
 
     errno: int
     calls: Sequence[LogEntry]
+    took_ns: int = 0
+    """From before the kernel's call to after it, by the kernel's clock."""
+    others: int = 0
+    """Calls of other functions, and those over the conduit that is not announced."""
 
 
 class Chain(Protocol):
@@ -72,8 +82,13 @@ class Chain(Protocol):
     def ask(self, addr: int, size: int, statuses: Sequence[int] = (), faults: str = "") -> Seen:
         """One request; firmware gives ``statuses`` first and suffers ``faults``."""
 
-    def ask_at_once(self, requests: Sequence[Range], statuses: Sequence[int]) -> list[LogEntry]:
-        """Several at the same time; the calls that firmware saw, in its order."""
+    def ask_at_once(
+        self, requests: Sequence[Range], statuses: Sequence[int]
+    ) -> tuple[list[int], list[LogEntry]]:
+        """Several at the same time: the errno of each, and firmware's calls in its order.
+
+        Each call takes firmware long enough for all of them to have begun.
+        """
 
 
 def _page(chain: Chain) -> Range:
@@ -109,7 +124,7 @@ def _success(chain: Chain) -> Outcome:
     return passed("It was.") if seen.errno == 0 else failed(f"It was {_told(seen.errno)}.")
 
 
-@rule("PROV-3", REQUIRED, SERIES, "A request is one call with its base and length, and no flags.")
+@rule("PROV-3", REQUIRED, SERIES, "A request is one call with its base and length, no flags.")
 def _one_call(chain: Chain) -> Outcome:
     page = _watched(chain)
     ranges = [(page.addr + offset, size) for offset in (0, 1, 63) for size in (1, PAGE, 4097)]
@@ -122,6 +137,8 @@ def _one_call(chain: Chain) -> Outcome:
         if made != [(CLEAN_INV_MEMREGION, addr, size, 0)]:
             calls = "; ".join(map(str, seen.calls)) or "none"
             return failed(f"Of 0x{addr:x} + 0x{size:x} firmware saw these calls: {calls}.")
+        if seen.others:
+            return failed("Another function was called, too, or the other conduit was used.")
     return passed(f"In {len(ranges)} requests.")
 
 
@@ -167,16 +184,23 @@ def _ends(chain: Chain) -> Outcome:
     "PROV-7", REQUIRED, SERIES, "Between two tries lies the delay that follows from the attributes."
 )
 def _delay(chain: Chain) -> Outcome:
-    """At least that: what makes it longer may be the machine."""
+    """At least that, and no other order of magnitude: what makes it longer may be the machine."""
     page = _watched(chain)
-    delay_us = delay_of(chain.rate_per_s, chain.latency_us)
     calls = chain.ask(page.addr, PAGE, [BUSY] * TRIES).calls
-    gaps_us = sorted(_gaps_us(calls))
-    if len(gaps_us) != TRIES - 1:
+    if len(calls) != TRIES:
         raise NotRun(f"There were {len(calls)} tries (PROV-5).")
-    shortest_us = gaps_us[len(gaps_us) // 2 if delay_us >= TICKS_FROM_US else 0]
+    gaps_us = list(_gaps_us(calls))
+    delay_us = delay_of(chain.rate_per_s, chain.latency_us)
+    is_long = min(gaps_us) > LONGEST_TIMES * delay_us + LONGEST_BEYOND_US
+    return _of_delay(delay_us, gaps_us, is_long)
+
+
+def _of_delay(delay_us: int, gaps_us: Sequence[float], is_long: bool = False) -> Outcome:
+    """Whether what was seen between calls can be the delay."""
+    ordered_us = sorted(gaps_us)
+    shortest_us = ordered_us[len(ordered_us) // 2 if delay_us >= TICKS_FROM_US else 0]
     text = f"{delay_us} us follow; {shortest_us:.0f} us were seen."
-    return (failed if shortest_us < delay_us - ROUNDING_US else passed)(text)
+    return (failed if is_long or shortest_us < delay_us - ROUNDING_US else passed)(text)
 
 
 def delay_of(rate_per_s: int, latency_us: int) -> int:
@@ -193,18 +217,27 @@ def _gaps_us(calls: Sequence[LogEntry]) -> Iterator[float]:
 
 @rule("PROV-8", REQUIRED, SERIES, "A request has firmware for itself through all its tries.")
 def _alone(chain: Chain) -> Outcome:
+    for _ in range(ROUNDS):
+        errnos, calls = _two_at_once(chain, [BUSY] * 3)
+        lengths = [call.length for call in calls]
+        if len(set(lengths)) < len(errnos):
+            told = " and ".join(map(_told, errnos))
+            return failed(f"Of two requests at once one made no call; they were {told}.")
+        turns = [length for length, _ in itertools.groupby(lengths)]
+        if len(turns) > len(errnos):
+            return failed(f"Tries of two requests were mixed: lengths {lengths}.")
+        if any(gap < 0 for gap in _gaps_us(calls)):
+            return failed("A call began before the one before it had ended.")
+        if any(errnos):
+            raise NotRun("Three BUSY were too many for one of two requests (PROV-5).")
+    return passed("Of two at once, one was done before the other began.")
+
+
+def _two_at_once(chain: Chain, statuses: Sequence[int]) -> tuple[list[int], list[LogEntry]]:
+    """Two requests that differ in size."""
     page = _watched(chain)
     requests = [Range(page.addr, page.addr + size) for size in (PAGE, 2 * PAGE)]
-    calls = chain.ask_at_once(requests, [BUSY] * 3)
-    lengths = [call.length for call in calls]
-    turns = [length for length, _ in itertools.groupby(lengths)]
-    if len(lengths) != TRIES:
-        raise NotRun(f"Two requests and three BUSY made {len(lengths)} calls (PROV-5).")
-    if len(turns) > len(requests):
-        return failed(f"Tries of two requests were mixed: lengths {lengths}.")
-    if any(gap < 0 for gap in _gaps_us(calls)):
-        return failed("A call began before the one before it had ended.")
-    return passed("Of two at once, one was done before the other began.")
+    return chain.ask_at_once(requests, statuses)
 
 
 @rule(
@@ -220,3 +253,32 @@ def _registration(_chain: Chain) -> Outcome:
 @rule("PROV-10", OBSERVED, SERIES, "That the watchdog is touched before each try.")
 def _watchdog(_chain: Chain) -> Outcome:
     raise NotRun("Nobody outside of the kernel can tell.")
+
+
+@rule("PROV-11", REQUIRED, SERIES, "After the last try lies that delay too, before anybody's next.")
+def _rested(chain: Chain) -> Outcome:
+    gaps_us = []
+    for _ in range(ROUNDS):
+        _errnos, calls = _two_at_once(chain, [BUSY] * TRIES)
+        if len(calls) != TRIES + 1:
+            raise NotRun(f"Two requests and {TRIES} BUSY made {len(calls)} calls (PROV-5, PROV-8).")
+        gaps_us.append(list(_gaps_us(calls))[-1])
+    # It may be longer: whoever is late waits for nobody.
+    return _of_delay(delay_of(chain.rate_per_s, chain.latency_us), gaps_us)
+
+
+@rule("PROV-12", REQUIRED, SERIES, "A request that is served at the first try waits for nothing.")
+def _unhindered(chain: Chain) -> Outcome:
+    page = _watched(chain)
+    beyond_us = []
+    for _ in range(SERVED):
+        seen = chain.ask(page.addr, PAGE)
+        if seen.errno or len(seen.calls) != 1:
+            raise NotRun("It is not served at the first try (PROV-2, PROV-3).")
+        (call,) = seen.calls
+        beyond_us.append((seen.took_ns - ((call.left_ns or 0) - call.entered_ns)) / 1000)
+    delay_us = delay_of(chain.rate_per_s, chain.latency_us)
+    if delay_us < DELAY_DEFAULT_US:
+        raise NotRun(f"A delay of {delay_us} us is too short to be told from the machine's own.")
+    text = f"Beyond firmware's part it took {min(beyond_us):.0f} us, where the delay is {delay_us}."
+    return (failed if min(beyond_us) >= delay_us else passed)(text)

@@ -33,6 +33,9 @@ OPERATORS = {
 NARROWER = {"u64": "u32", "uint64_t": "uint32_t", "s32": "s16", "int32_t": "int16_t"}
 _DECLARES = (b"static_assert", b"MODULE_", b"BUILD_BUG_ON")
 """What is no statement, though it looks like one."""
+_INSTRUMENT = (b"fault", b"COUNT_NOTHING")
+"""What a fault of the stub decides is no firmware's, nor is which faults a call may suffer."""
+_ON_FAULT = b"(fault_hits("
 _SHOWN = 60
 
 PROVIDER = (
@@ -68,12 +71,16 @@ def mutants_of(source: Tree, paths: tuple[str, ...]) -> dict[str, Edit]:
 def changes_of(text: bytes) -> Iterator[Change]:
     """Every change of a C file that there is a rule for, in the order of the file.
 
-    What a fault of the stub decides is no firmware's, and the instrument has tests of its own.
+    But for the instrument, which has tests of its own.
     """
     for change in sorted({change for node in _nodes(_parse(text)) for change in _changes(node)}):
         end = text.find(b"\n", change[0])
-        if b"fault" not in text[text.rfind(b"\n", 0, change[0]) : end].lower():
+        if not _is_instrument(text[text.rfind(b"\n", 0, change[0]) : end]):
             yield change
+
+
+def _is_instrument(text: bytes) -> bool:
+    return any(word.lower() in text.lower() for word in _INSTRUMENT)
 
 
 def _changes(node: Any) -> Iterator[Change]:
@@ -107,9 +114,13 @@ def _is_size_of_array(node: Any) -> bool:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
+    """A node and all below it, but for what is done on the condition of a fault."""
     yield node
+    condition = node.child_by_field_name("condition")
+    is_of_fault = condition is not None and condition.text.startswith(_ON_FAULT)
     for child in node.children:
-        yield from _nodes(child)
+        if not (is_of_fault and child == node.child_by_field_name("consequence")):
+            yield from _nodes(child)
 
 
 def _parse(text: bytes) -> Any:

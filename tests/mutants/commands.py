@@ -10,33 +10,39 @@ is bad from the beginning would be found by who has just loaded the modules.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyctl.cache import Cache
+from pyctl.cache import Cache, Entry
 from pyctl.errors import PyctlError, TargetLost
 from pyctl.firmware.settings import parse_settings
-from pyctl.vm.build import stub_source
+from pyctl.kbuild import module_source
+from pyctl.vm.build import GUEST_TOP, stub_source
 from pyctl.vm.factory import BoardFactory
 from pyctl.vm.session import Board, Streams
 from pyctl.vm.spec import Spec
 from tests.harness import virtual
-from tests.mutants import firmware, stub
+from tests.mutants import firmware, provider, stub
 from tests.mutants.source import Edit, edited
 
 TIMEOUT_S = 900
 # A CPU that never returns takes all others along where it keeps the kernel's time; which one
 # keeps it is another one on another board. One that was starved by its host is lost, too.
 BOARDS_TO_LOSE = 3
-NOT_BUILT = "the stub does not build"
-COMMANDS = ("coherency", "conformance")
+NOT_BUILT = "what was edited does not build"
+NOT_BOOTED = "no board comes up with it"
+LOST = "the board was lost"
+COMMANDS = (("coherency",), ("conformance",))
 """In this order, for what only the first call does is seen by who looks at memory."""
+PROVIDER_COMMANDS = (("conformance", "--provider"),)
+"""What there is for the provider, whoever's it is."""
 BOARDS: dict[str, dict[str, Any]] = {"dt": {"cpus": 4}, "uefi": {"boot": "uefi", "cpus": 4}}
 """Those that defects are planted on: with a range for tests, and with scratch memory."""
 UNUSUAL_BOARDS = ("@hvc-4cpu", "@uefi-4cpu")
@@ -50,7 +56,18 @@ def asked(board: str, fault: str, edit: Edit | None = None) -> dict[str, Any]:
     options = dict(BOARDS[board])
     if fault == _ABOVE_4_GIB:
         options["high_target"] = True
-    return {"board": options, "fault": fault, "edit": edit, "is_good": False, "may_ask": False}
+    return _wanted(options, fault=fault, edit=edit)
+
+
+def asked_of_provider(stated: str, edits: Sequence[Edit], is_good: bool = False) -> dict[str, Any]:
+    """The same for a provider made of ours by ``edits``, where firmware states something."""
+    options = {"cpus": 4, "firmware": [stated] if stated else []}
+    return _wanted(options, provider=edits, is_good=is_good)
+
+
+def _wanted(board: dict[str, Any], **others: Any) -> dict[str, Any]:
+    usual = {"fault": "", "edit": None, "provider": None, "is_good": False, "may_ask": False}
+    return usual | {"board": board} | others
 
 
 def clean(
@@ -59,7 +76,7 @@ def clean(
     """The same for firmware that conforms, on a board of the matrix."""
     firmware = [setting for setting in settings if setting]
     options = virtual.BOARDS[board] | {"firmware": firmware}
-    return {"board": options, "fault": fault, "edit": None, "is_good": True, "may_ask": may_ask}
+    return _wanted(options, fault=fault, is_good=True, may_ask=may_ask)
 
 
 def defects() -> dict[str, dict[str, Any]]:
@@ -128,23 +145,67 @@ def complaints(
     return found
 
 
+def provider_defects() -> dict[str, dict[str, Any]]:
+    """What this program takes for each defect of a provider that pyctl does not know."""
+    return {
+        name: asked_of_provider(provider.STATED.get(name, ""), (provider.RENAMED, edit))
+        for name, edit in provider.DEFECTS.items()
+        if name not in provider.INVISIBLE
+    }
+
+
+def good_providers() -> dict[str, dict[str, Any]]:
+    """The same for ours, as little known, with all that firmware states for defects."""
+    return {
+        f"clean: {stated or 'nothing stated'}": asked_of_provider(stated, (provider.RENAMED,), True)
+        for stated in ("", "rate=1000", *provider.STATED.values())
+    }
+
+
 @contextlib.contextmanager
-def _board(spec: Spec, edit: Edit | None) -> Iterator[Board]:
-    """A pristine board, whose firmware is made of our source or of an edit of it."""
+def _board(spec: Spec, wanted: dict[str, Any]) -> Iterator[Board]:
+    """A pristine board with our firmware and provider, or with an edit of one of them."""
     boards = BoardFactory(Cache())
-    if edit is None:
+    if wanted["provider"]:
+        source = functools.reduce(edited, wanted["provider"], module_source())
+        modules = _built(lambda: boards.builder.modules(boards.roots.kernel(spec.kernel), source))
+        with virtual.VmTarget(boards.cache.say, modules=modules.path).boot(spec, False) as board:
+            _exchange_provider(board)
+            yield board
+    elif wanted["edit"]:
+        with tempfile.TemporaryDirectory() as directory:
+            edited(stub_source(), wanted["edit"]).write(Path(directory))
+            _built(lambda: boards.builder.stub(Path(directory)))
+            try:
+                # A snapshot of each would cost more than it spares.
+                board = boards.boot(replace(spec, stub=Path(directory)), cold=True)
+            except TargetLost as lost:
+                raise SystemExit(f"{NOT_BOOTED}: {lost.message}") from None
+            with board:
+                yield board
+    else:
         with boards.boot(spec) as board:
             yield board
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        edited(stub_source(), edit).write(Path(directory))
-        try:
-            boards.builder.stub(Path(directory))
-        except PyctlError as error:
-            raise SystemExit(f"{NOT_BUILT}: {error}") from None
-        # A snapshot of each would cost more than it spares.
-        with boards.boot(replace(spec, stub=Path(directory)), cold=True) as board:
-            yield board
+
+
+def _exchange_provider(board: Board) -> None:
+    """Load the provider that pyctl does not know, in the place of ours."""
+    for command in (
+        ("pyctl", "unload"),
+        ("pyctl", "load", "--raw", "--provider", "none"),
+        ("insmod", f"/{GUEST_TOP}/modules/{provider.STRANGER}.ko"),
+    ):
+        status, _out, err = board.output(command)
+        if status:
+            raise SystemExit(f"{' '.join(command)}: {err}")
+
+
+def _built(make: Callable[[], Entry]) -> Entry:
+    """What was made; SystemExit where it does not build."""
+    try:
+        return make()
+    except PyctlError as error:
+        raise SystemExit(f"{NOT_BUILT}: {error}") from None
 
 
 def judged(wanted: dict[str, Any]) -> tuple[list[str], dict[str, int]]:
@@ -154,13 +215,14 @@ def judged(wanted: dict[str, Any]) -> tuple[list[str], dict[str, int]]:
     spec = Spec(firmware=tuple(parse_settings(settings)), **options)
     found: list[str] = []
     statuses: dict[str, int] = {}
-    with _board(spec, wanted["edit"]) as board:
+    with _board(spec, wanted) as board:
         if wanted["fault"]:
             status, answer = said(board, "fault", "set", wanted["fault"])
             if status:
                 raise SystemExit(f"the fault was not armed: {answer['error']}")
-        for command in COMMANDS:
-            status, answer = said(board, command)
+        for words in PROVIDER_COMMANDS if wanted["provider"] else COMMANDS:
+            command = " ".join(words)
+            status, answer = said(board, *words)
             statuses[command] = status
             found += complaints(command, status, answer, wanted["may_ask"])
             if status and wanted["is_good"] and not found:
@@ -179,7 +241,7 @@ def main() -> None:
             found, statuses = judged(wanted)
         except TargetLost as lost:
             if lost_before + 1 == BOARDS_TO_LOSE or wanted["is_good"]:
-                raise SystemExit(f"the board was lost: {lost.message}") from None
+                raise SystemExit(f"{LOST}: {lost.message}") from None
         else:
             print(json.dumps({"found": found, "statuses": statuses}))
             return

@@ -175,3 +175,37 @@ DEFECTS = {
     ),
     "x4 of ATTRIBUTES lost": (SHARED, "\tfw->x[4] = regs.a4;\n", ""),
 }
+
+# What `pyctl conformance --provider` has is what anybody has of a provider that is built in:
+# the module for tests, and what the virtual board's firmware saw.
+STRANGER = "board_cache"
+RENAMED = (
+    "module/smccc_cache/Kbuild",
+    "obj-m := smccc_cache.o\n\nsmccc_cache-y",
+    f"obj-m := {STRANGER}.o\n\n{STRANGER}-y",
+)
+"""The edit after which pyctl knows no more of ours than of one that is built in."""
+STATED = {
+    "rate ignored": "rate=100",
+    "latency ignored": "latency_us=15000",
+    "delay not capped": "latency_us=100000",
+    "whole of x2 taken for the latency": "latency_us=0xFFFFFFFF00000000",
+}
+"""What firmware must state for a defect to make a difference."""
+_LONGER = "it waits for longer than it must, which a slow machine does, too"
+_AT_REGISTRATION = "it shows when it registers with firmware that lacks something: see PROV-9"
+INVISIBLE = {
+    "sleep doubled": _LONGER,
+    "last sleep doubled": _LONGER,
+    "short sleeps counted in ticks": _LONGER,
+    "delay not rounded up": "one microsecond is less than clocks agree about",
+    "registers without the function": _AT_REGISTRATION,
+    "registers without good attributes": _AT_REGISTRATION,
+    "registers with attributes of an unknown status": _AT_REGISTRATION,
+    "a positive answer of ARCH_FEATURES taken for a refusal": _AT_REGISTRATION,
+    "unsigned status": _AT_REGISTRATION,
+    "does not unregister": "one that is built in never does",
+    "x4 of ATTRIBUTES lost": "it goes into nothing but what ours shows of itself",
+    "a signal ends the wait for the lock": "a signal must come while another request has firmware",
+}
+"""What nobody can tell from outside of the kernel, and why."""

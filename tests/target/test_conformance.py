@@ -221,7 +221,7 @@ def test_our_provider_passes_the_rules_of_the_series(pyctl, provider, stub):
     provider.load("latency_us=2000")
     ended = pyctl("conformance", "--provider", "--json")
     assert (ended.status, results(ended, "fail")) == (0, set()), ended.err
-    assert len(results(ended, "pass")) == 8
+    assert len(results(ended, "pass")) == 10
     assert ended.json["ask_vendor"] == []
     assert stub.get("queue_length") == 0
     assert Faults(stub).armed() == []

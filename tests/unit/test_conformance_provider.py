@@ -44,6 +44,11 @@ class FakeChain(Chain):
     flags: int = 0
     upper_half_counts: bool = False
     mixes: bool = False
+    merges: bool = False
+    refuses_second: bool = False
+    rests: bool = True
+    idle_us: float = 0
+    others: int = 0
     now_us: float = 0
     made: list[LogEntry] = field(default_factory=list)
 
@@ -53,16 +58,20 @@ class FakeChain(Chain):
             if self.calls_for_nothing:
                 self.call(addr, 0, 0)
             return Seen(self.empty, self.made if self.is_watched else [])
+        began_us = self.now_us
+        self.now_us += self.idle_us
         left = list(statuses)
-        for _ in range(self.tries):
+        for number_of_try in range(1, self.tries + 1):
             status = left.pop(0) if left else 0
             self.call(addr, size, status)
             number = self.errnos.get(status, errno.EIO)
             if "x0_garbage" in faults and self.upper_half_counts:
                 number = errno.EIO
             if number not in (errno.EAGAIN, errno.EBUSY) and (self.ends_early or not number):
-                return Seen(number, self.made)
-            self.now_us += self.delay_us
+                took_ns = int((self.now_us - began_us) * 1000)
+                return Seen(number, self.made, took_ns, self.others)
+            if number_of_try < self.tries or self.rests:
+                self.now_us += self.delay_us
         return Seen(self.final, self.made)
 
     def call(self, addr: int, size: int, status: int) -> None:
@@ -75,11 +84,18 @@ class FakeChain(Chain):
         )
         self.made.append(entry)
 
-    def ask_at_once(self, requests: Sequence[Range], statuses: Sequence[int]) -> list[LogEntry]:
+    def ask_at_once(
+        self, requests: Sequence[Range], statuses: Sequence[int]
+    ) -> tuple[list[int], list[LogEntry]]:
         first, second = requests
-        calls = [*self.ask(first.addr, first.size, statuses).calls]
-        calls += self.ask(second.addr, second.size).calls
-        return [calls[0], calls[4], *calls[1:4]] if self.mixes else calls
+        one = self.ask(first.addr, first.size, statuses)
+        if self.merges or self.refuses_second:
+            return [one.errno, errno.EBUSY if self.refuses_second else 0], [*one.calls]
+        other = self.ask(second.addr, second.size)
+        calls = [*one.calls, *other.calls]
+        if self.mixes:
+            calls.insert(1, calls.pop(4))
+        return [one.errno, other.errno], calls
 
 
 def results(chain: FakeChain) -> dict[str, str]:
@@ -104,6 +120,7 @@ BROKEN: dict[str, tuple[dict[str, Any], set[str]]] = {
     "size 0 is a success": ({"empty": 0}, {"PROV-1"}),
     "size 0 sent": ({"calls_for_nothing": True}, {"PROV-1"}),
     "size of 32 bits": ({"size_bits": 32}, {"PROV-3"}),
+    "the other conduit": ({"others": 1}, {"PROV-3"}),
     "dry runs": ({"flags": 1}, {"PROV-3"}),
     "NOT_REQUIRED is a success": ({"errnos": ERRNOS | {Status.NOT_REQUIRED: 0}}, {"PROV-4"}),
     "INVALID_PARAMETER is EIO": (
@@ -116,8 +133,13 @@ BROKEN: dict[str, tuple[dict[str, Any], set[str]]] = {
     "final EAGAIN": ({"final": errno.EAGAIN}, {"PROV-5"}),
     "final success": ({"final": 0}, {"PROV-5"}),
     "all is retried": ({"ends_early": False}, {"PROV-4", "PROV-6"}),
-    "no delay": ({"delay_us": 1}, {"PROV-7"}),
+    "no delay": ({"delay_us": 1}, {"PROV-7", "PROV-11"}),
+    "a delay that is not capped": ({"latency_us": 100_000, "delay_us": 100_000}, {"PROV-7"}),
     "mixed tries": ({"mixes": True}, {"PROV-8"}),
+    "merged requests": ({"merges": True}, {"PROV-8"}),
+    "one at a time": ({"refuses_second": True}, {"PROV-8"}),
+    "no delay after the last try": ({"rests": False}, {"PROV-11"}),
+    "a delay before the first try": ({"idle_us": 3000}, {"PROV-12"}),
 }
 
 

@@ -206,19 +206,23 @@ def test_a_score_that_was_interrupted_goes_on_for_the_same_source(
 
     wanted = {f"firmware: {letter}": (work, None) for letter in "abcd"}
     with pytest.raises(KeyboardInterrupt):
-        mutants.score(wanted, 1, mutants.Done(tmp_path))
+        mutants.score(wanted, 1, mutants.Done(mutants.TOP, tmp_path))
     capsys.readouterr()
     before = len(begun)
     # What said nothing is asked again.
     wanted |= {"firmware: b": outcome(mutants, "a test")}
-    assert mutants.score(wanted, 1, mutants.Done(tmp_path)) == 0
+    assert mutants.score(wanted, 1, mutants.Done(mutants.TOP, tmp_path)) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("going on after")
     assert printed.splitlines()[-1] == "caught 4/4, false alarms 0/0"
     assert begun[before:][0] == "firmware: c"
     assert "firmware: a" not in begun[before:]
-    # A whole score is the end of it.
-    assert mutants.Done(tmp_path).runs == {}
+    # A part that was scored is the end of that part.
+    mutants.Done(mutants.TOP, tmp_path).keep(mutants.Run("stub: e", "a test", 1.0))
+    assert mutants.score(wanted, 1, mutants.Done(mutants.TOP, tmp_path)) == 0
+    assert set(mutants.Done(mutants.TOP, tmp_path).runs) == {"stub: e"}
+    mutants.Done(mutants.TOP, tmp_path).forget({"stub: e"})
+    assert mutants.Done(mutants.TOP, tmp_path).runs == {}
 
 
 def test_what_was_kept_is_of_the_same_source(
@@ -226,12 +230,12 @@ def test_what_was_kept_is_of_the_same_source(
 ) -> None:
     subprocess.run(["git", "clone", "-q", "--shared", TOP, tmp_path / "other"], check=True)
     monkeypatch.setattr(mutants, "TOP", tmp_path / "other")
-    mutants.Done(tmp_path).keep(mutants.Run("firmware: a", "a test", 1.0))
-    assert set(mutants.Done(tmp_path).runs) == {"firmware: a"}
+    mutants.Done(mutants.TOP, tmp_path).keep(mutants.Run("firmware: a", "a test", 1.0))
+    assert set(mutants.Done(mutants.TOP, tmp_path).runs) == {"firmware: a"}
     (tmp_path / "other/README.md").write_text("other")
-    assert set(mutants.Done(tmp_path).runs) == {"firmware: a"}
+    assert set(mutants.Done(mutants.TOP, tmp_path).runs) == {"firmware: a"}
     (tmp_path / "other/tests/target/conftest.py").write_text("other")
-    assert mutants.Done(tmp_path).runs == {}
+    assert mutants.Done(mutants.TOP, tmp_path).runs == {}
 
 
 def test_sigterm_ends_the_runs_as_a_ctrl_c_does(tmp_path: Path) -> None:

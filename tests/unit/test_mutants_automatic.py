@@ -29,7 +29,9 @@ static int call(struct one *one, u64 base, u32 size)
 
 	if (base + size <= limit && fault_hits(one))
 		return 0;
-	if (one->size == size)
+	if (fault_hits(one)) {
+		use(one, 1);
+	} else if (one->size == size)
 		return -1;
 	lock(one);
 	use(size, base);
@@ -91,14 +93,46 @@ def test_a_survivor_is_a_mutant_and_has_its_proof(mutants: Any) -> None:
     assert 12 <= len(mutants.jobs(options)) <= 24
 
 
-def test_what_the_compiler_refuses_is_killed(mutants: Any) -> None:
-    def job(name: str, broken: str) -> Any:
+@pytest.mark.parametrize(
+    ("broken", "killed_by"),
+    [
+        ("the mutant does not build: why", "the compiler"),
+        ("no answer: what was edited does not build: why", "the compiler"),
+        ("no answer: no board comes up with it: why", "the boot"),
+        ("no answer: the board was lost: why", "the loss of the board"),
+        ("the run did not end", None),
+    ],
+)
+def test_what_nobody_gets_far_with_is_killed(
+    mutants: Any, broken: str, killed_by: str | None
+) -> None:
+    def job(name: str, _what: object) -> Any:
         return mutants.Run(name, None, 1.0, broken)
 
-    for broken in (f"{mutants.NOT_BUILT}why", f"{mutants.commands.NOT_BUILT}: why"):
-        run = mutants.score_automatic("a", (job, broken))
-        assert (run.failed, run.broken) == ("the compiler", "")
-    assert mutants.score_automatic("a", (job, "the board was lost")).broken
+    run = mutants.score_automatic("a", (job, None))
+    assert (run.failed, run.broken) == (killed_by, "" if killed_by else broken)
+
+
+def test_what_the_commands_leave_of_the_stub_its_tests_may_kill(
+    mutants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def tests(name: str, *_options: str, tests: object) -> Any:
+        asked.append(tests)
+        return mutants.Run(name, "a test", 2.0)
+
+    monkeypatch.setattr(mutants, "suite", tests)
+    edit = next(iter(automatic.mutants_of(stub_source(), automatic.STUB).values()))
+    for found, broken, by, asks in (
+        ("conformance CALL-1", "", "conformance CALL-1", []),
+        (None, "no answer", None, []),
+        (None, "", "a test", [mutants.OF_STUB]),
+    ):
+        said = mutants.Run("a", found, 1.0, broken)
+        monkeypatch.setattr(mutants, "score_commands", lambda *_what, said=said: said)
+        run = mutants.score_path("a", edit)
+        assert (run.failed, run.broken, asked) == (by, broken, asks)
 
 
 def test_a_defect_of_the_stub_that_does_not_build_is_not_caught_by_every_test(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from pyctl.errors import TargetLost
-from tests.mutants import commands
+from pyctl.kbuild import module_source
+from tests.mutants import commands, provider
+from tests.mutants.source import edited
 
 
 @pytest.mark.parametrize(
@@ -109,3 +112,42 @@ def test_a_complaint_is_a_rule_or_case_and_its_sentence(
     )
     if answer.get("ask_vendor"):
         assert complaints(command, status, answer, may_ask=True) == []
+
+
+def test_every_defect_of_the_provider_is_to_be_named_or_nobody_can_see_it() -> None:
+    asked = commands.provider_defects()
+    assert asked.keys() | provider.INVISIBLE.keys() == provider.DEFECTS.keys()
+    assert not asked.keys() & provider.INVISIBLE.keys()
+    assert provider.STATED.keys() <= asked.keys()
+    # Good ones are asked the same, and each fits its source and is known by another name.
+    good = commands.good_providers()
+    assert {one["board"]["firmware"][0] for one in good.values() if one["board"]["firmware"]} >= {
+        *provider.STATED.values()
+    }
+    for one in (*asked.values(), *good.values()):
+        files = {
+            name: data.decode()
+            for name, _mode, data in functools.reduce(
+                edited, one["provider"], module_source()
+            ).files
+        }
+        assert f"obj-m := {provider.STRANGER}.o" in files["module/smccc_cache/Kbuild"]
+
+
+@pytest.mark.parametrize("is_good", [False, True])
+def test_a_provider_is_judged_by_what_there_is_for_it(
+    monkeypatch: pytest.MonkeyPatch, is_good: bool
+) -> None:
+    said: list[tuple[str, ...]] = []
+
+    def answer(_board: object, *words: str) -> tuple[int, dict[str, Any]]:
+        said.append(words)
+        return 3, {"rules": [RULE], "ask_vendor": [], "error": "One could not be run."}
+
+    monkeypatch.setattr(commands, "said", answer)
+    monkeypatch.setattr(commands, "_board", lambda *_: contextlib.nullcontext())
+    found, statuses = commands.judged(commands.asked_of_provider("", (provider.RENAMED,), is_good))
+    assert said == [("conformance", "--provider")]
+    assert statuses == {"conformance --provider": 3}
+    # What could not be run accuses nobody, and of a good one it is no pass.
+    assert bool(found) == is_good

@@ -4,7 +4,7 @@
 Every build of the modules is one with W=1 and -Werror (``pyctl.vm.build``), so that it
 succeeds says that there is no warning. Each kernel costs 130 MB and a boot, so by default
 there is one besides the newest, on which all other tests run; ``--full`` takes the rest. The
-one with pages of 64 KiB is no part of it: ``python -m pyctl.vm.kernel64k`` says its name, and
+one with pages of 64 KiB is no part of it: ``python -m pyctl.vm.ownkernel 64k`` says its name, and
 ``pytest tests/target`` takes that.
 """
 

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel with pages of 64 KiB, which Debian does not have: built from Debian's source.
+"""Kernels that Debian does not have, built from Debian's source.
 
-It is made once, which takes ten minutes or more, and then has its place in the cache.
-``python -m pyctl.vm.kernel64k`` prints the options with which tests and ``pyctl vm`` take it.
+One has pages of 64 KiB; the other has the provider built in, as a kernel has that carries
+the series. Each is made once, which takes ten minutes or more, and then has its place in the
+cache. ``python -m pyctl.vm.ownkernel NAME`` prints the options with which tests and ``pyctl
+vm`` take it.
 """
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyctl.cache import Cache, Entry, digest
+from pyctl.cache import Cache, Entry, Tree, digest
 from pyctl.errors import NotReady, PyctlError
+from pyctl.kbuild import module_source
 from pyctl.vm.debian import SUITE
 from pyctl.vm.kernel import fetch_source
 from pyctl.vm.process import run
@@ -25,9 +30,7 @@ PACKAGES = ("gcc", "libc6-dev", "flex", "bison", "bc", "libssl-dev", "openssl", 
 
 # Nothing but this and what it takes, so that the build is short. In the order of the chain:
 # what the test modules are about, the machine, what Python and pytest live on.
-CONFIG = """\
-CONFIG_LOCALVERSION="-64k"
-CONFIG_ARM64_64K_PAGES=y
+_CONFIG = """\
 CONFIG_ARM64_VA_BITS_48=y
 CONFIG_ARM64_PA_BITS_48=y
 CONFIG_MODULES=y
@@ -99,6 +102,20 @@ CONFIG_UNIX=y
 CONFIG_INET=y
 """
 
+CONFIGS = {
+    "64k": f'CONFIG_LOCALVERSION="-64k"\nCONFIG_ARM64_64K_PAGES=y\n{_CONFIG}',
+    "builtin": f'CONFIG_LOCALVERSION="-builtin"\nCONFIG_ARM64_4K_PAGES=y\n{_CONFIG}',
+}
+"""What each kernel is configured as, by name."""
+BUILT_IN = "arm_smccc_cache"
+"""The provider's name where it is built in: that of the series."""
+_PROVIDER_AT = Path("drivers/cache/provider")
+# Ours, where the series has its own; it shows in debugfs under that name, which nobody knows.
+_KBUILD = {
+    "Makefile": "subdir-ccflags-y += -I$(srctree)/$(src)/include\nobj-y += smccc_cache/\n",
+    "smccc_cache/Kbuild": f"obj-y := {BUILT_IN}.o\n{BUILT_IN}-y := main.o debugfs.o\n",
+}
+
 # What modules are built against, of a tree in which a kernel has been built.
 _KEPT = (
     *(".config", "Makefile", "Module.symvers", "include", "scripts"),
@@ -115,24 +132,36 @@ $make -j$(nproc) Image modules
 """
 
 
-def kernel64k(roots: Roots) -> Entry:
+def own_kernel(roots: Roots, name: str) -> Entry:
     """The entry that holds ``Image`` and ``build``, the tree to build modules against.
 
     It is made of the newest source that Debian had when it was first asked for. Raises
     NotReady where it cannot be built.
     """
+    provider = _provider() if name == "builtin" else None
     return roots.cache.get(
-        "kernel64k",
-        digest(SUITE, PACKAGES, CONFIG, _KEPT, _SCRIPT),
-        "a kernel with pages of 64 KiB (fetches 250 MB, then builds for ten minutes and more)",
-        lambda work: _make(roots, work),
+        f"kernel-{name}",
+        digest(SUITE, PACKAGES, CONFIGS[name], _KEPT, _SCRIPT, provider and provider.key()),
+        f"the kernel {name} (fetches 250 MB, then builds for ten minutes and more)",
+        lambda work: _make(roots, work, CONFIGS[name], provider),
         thorough=True,
     )
 
 
-def _make(roots: Roots, work: Path) -> dict[str, Any]:
+def _provider() -> Tree:
+    """What is put into a kernel's tree for the provider to be built in."""
+    source = {
+        name.removeprefix("module/"): (mode, data)
+        for name, mode, data in module_source().files
+        if name.startswith(("module/include/", "module/smccc_cache/"))
+    }
+    source |= {name: (0o644, text.encode()) for name, text in _KBUILD.items()}
+    return Tree(tuple((name, *file) for name, file in sorted(source.items())))
+
+
+def _make(roots: Roots, work: Path, config: str, provider: Tree | None) -> dict[str, Any]:
     roots.cache.need_space(_NEEDED_BYTES, "a kernel's source and its build")
-    with roots.cache.scratch("kernel64k") as scratch:
+    with roots.cache.scratch("ownkernel") as scratch:
         top = scratch / "root"
         roots.unpack_toolchain(top, PACKAGES)
         archive, package = fetch_source(roots.apt, scratch)
@@ -142,20 +171,29 @@ def _make(roots: Roots, work: Path) -> dict[str, Any]:
             ["tar", "-xf", archive, "-C", tree, "--strip-components=1"],
             what=f"unpack {archive.name}",
         )
-        (top / "wanted").write_text(CONFIG)
+        if provider:
+            put(provider, tree)
+        (top / "wanted").write_text(config)
         run(
             ["chroot", top, "/usr/bin/env", "-i", _PATH, "bash", "-c", f"cd /linux; {_SCRIPT}"],
             what=f"build a kernel of {package}",
             timeout_s=_TIMEOUT_S,
         )
-        if refused := missing(CONFIG, (tree / ".config").read_text()):
+        if refused := missing(config, (tree / ".config").read_text()):
             raise NotReady(
                 f"{package} cannot be configured as wanted: it lacks {', '.join(refused)}.",
-                "The kernel has renamed them: pyctl/vm/kernel64k.py needs a change.",
+                "The kernel has renamed them: pyctl/vm/ownkernel.py needs a change.",
             )
         shutil.copy(tree / "arch/arm64/boot/Image", work)
         keep(tree, work / "build")
     return {"package": package}
+
+
+def put(provider: Tree, tree: Path) -> None:
+    """Make the provider a part of a kernel's tree."""
+    provider.write(tree / _PROVIDER_AT)
+    with (tree / _PROVIDER_AT.parent / "Makefile").open("a") as makefile:
+        makefile.write(f"obj-y += {_PROVIDER_AT.name}/\n")
 
 
 def missing(wanted: str, config: str) -> list[str]:
@@ -171,14 +209,16 @@ def keep(tree: Path, into: Path) -> None:
         shutil.move(tree / name, into / name)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the options that name the kernel's Image and its build tree."""
+    parser = argparse.ArgumentParser(prog="ownkernel", description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=CONFIGS)
+    name = parser.parse_args(arguments).name
     try:
-        entry = kernel64k(
-            Roots(Cache(say=lambda text: print(f"kernel64k: {text}", file=sys.stderr)))  # noqa: T201
-        )
+        cache = Cache(say=lambda text: print(f"ownkernel: {text}", file=sys.stderr))  # noqa: T201
+        entry = own_kernel(Roots(cache), name)
     except PyctlError as error:
-        print(f"kernel64k: {error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201
+        print(f"ownkernel: {error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201
         return error.exit_status
     print(shlex.join(["--kernel", f"{entry.path / 'Image'}", "--kdir", f"{entry.path / 'build'}"]))  # noqa: T201
     return 0
