@@ -252,7 +252,9 @@ def _registration(_chain: Chain) -> Outcome:
 
 @rule("PROV-10", OBSERVED, SERIES, "That the watchdog is touched before each try.")
 def _watchdog(_chain: Chain) -> Outcome:
-    raise NotRun("Nobody outside of the kernel can tell.")
+    raise NotRun(
+        "It shows where firmware keeps a CPU for seconds: in the kernel's log, or not there."
+    )
 
 
 @rule("PROV-11", REQUIRED, SERIES, "After the last try lies that delay too, before anybody's next.")

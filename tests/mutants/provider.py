@@ -173,6 +173,7 @@ DEFECTS = {
         "smccc_cache_latency_us(cache));\n\n\tret",
         "min(cache->fw.x[2], U32_MAX));\n\n\tret",
     ),
+    "the watchdog not touched": (MAIN, "\ttouch_nmi_watchdog();\n", ""),
     "x4 of ATTRIBUTES lost": (SHARED, "\tfw->x[4] = regs.a4;\n", ""),
 }
 
@@ -206,6 +207,7 @@ INVISIBLE = {
     "unsigned status": _AT_REGISTRATION,
     "does not unregister": "one that is built in never does",
     "x4 of ATTRIBUTES lost": "it goes into nothing but what ours shows of itself",
+    "the watchdog not touched": "it complains where firmware keeps a CPU for seconds: see PROV-10",
     "a signal ends the wait for the lock": "a signal must come while another request has firmware",
 }
 """What nobody can tell from outside of the kernel, and why."""

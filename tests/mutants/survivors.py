@@ -7,7 +7,28 @@ what changes (`old -> new`).
 
 from __future__ import annotations
 
-SURVIVORS: dict[str, str] = {}
+_HEADER = "module/include/smccc_memregion.h"
+_MAIN = "module/smccc_cache/main.c"
+_GREATER = "the greater, or the lesser, of two is the same one either way"
+_DEBUG_ONLY = "only a kernel with CONFIG_DEBUG_MUTEXES does anything there"
+_NEVER = "cache_coherency_ops_instance_register() returns 0 in all kernels that have it"
+
+SURVIVORS: dict[str, str] = {
+    f"{_HEADER} 'if (fw->version < ARM_SMCCC_VERSION_1_1 || fw->conduit ==...': || -> &&": "the "
+    "kernel has a conduit for SMCCC 1.1 exactly where its version is 1.1 or later "
+    "(arm_smccc_1_1_get_conduit())",
+    f"{_MAIN} 'delay_us = max(delay_us, latency_us);': "
+    "delay_us, latency_us -> latency_us, delay_us": _GREATER,
+    f"{_MAIN} 'return min(delay_us, SMCCC_CACHE_DELAY_MAX_US);': "
+    "delay_us, SMCCC_CACHE_DELAY_MAX_US -> SMCCC_CACHE_DELAY_MAX_US, delay_us": _GREATER,
+    f"{_MAIN} 'static void count(u64 *counter, u64 more)': u64 -> u32 again": "no delay, which "
+    "is 20 ms at most, takes more than the 4 s that 32 bits can hold",
+    f"{_MAIN} 'mutex_destroy(&cache->lock);': mutex_destroy(&cache->lock); -> ;": _NEVER,
+    f"{_MAIN} 'cache_coherency_ops_instance_put(&cache->cci);': "
+    "cache_coherency_ops_instance_put(&cache->cci); -> ;": _NEVER,
+    f"{_MAIN} 'mutex_destroy(&smccc_cache->lock);': "
+    "mutex_destroy(&smccc_cache->lock); -> ;": _DEBUG_ONLY,
+}
 
 JUDGEMENT: dict[tuple[str, str], str] = {
     ("single_cases", r"at\(|odd ="): "another place or length that is what the case's name says, "

@@ -9,8 +9,10 @@ import errno
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ import pytest
 from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.settings import parse_setting
+from pyctl.target.tracefs import Tracing
+from tests.harness.reports import MISSING
 from tests.target.runner import Running
 from tests.target.statuses import Status
 
@@ -34,6 +38,8 @@ TICKS_FROM_US = 16_000
 # Delays that high-resolution timers keep: the first one even if it is doubled.
 SHORT_US = 7000
 LONG_US = 14_000
+# More than twice the shortest threshold of the watchdog, whose seconds are 2^30 ns.
+LONG_CALL_S = 4
 
 
 def gaps_us(log):
@@ -104,6 +110,24 @@ def test_it_registers_again_after_a_failed_and_after_a_good_load(provider):
         assert provider.debugfs.info().provider
 
 
+def test_what_loading_has_allocated_unloading_frees(provider, system):
+    if not system.offers("tracefs"):
+        pytest.skip(f"{MISSING} tracefs")
+    provider.unload()
+    with Tracing(system) as tracing:
+        for event in ("kmalloc", "kfree"):
+            directory = tracing.instance / "events/kmem" / event
+            (directory / "filter").write_text(f"common_pid == {os.getpid()}")
+            (directory / "enable").write_text("1")
+        assert provider.try_load() is None
+        provider.unload()
+        trace = (tracing.instance / "trace").read_text()
+    owned = re.findall(r"kmalloc: call_site=_?cache_coherency_ops\S+ ptr=(\S+)", trace)
+    assert len(owned) == 1
+    # The address is hashed, and alike in both.
+    assert re.search(rf"kmalloc: .*ptr={owned[0]} (.*\n)*.*kfree: .*ptr={owned[0]}\b", trace)
+
+
 # -- rule 2: one call --------------------------------------------------------
 
 
@@ -132,6 +156,38 @@ def test_what_firmware_leaves_in_registers_does_not_reach_the_next_call(
     assert provider.call(target_range.addr, size, count=3).completed == 3
     seen = {(call.fid, call.base, call.length, call.flags) for call in stub.log()}
     assert seen == {(CLEAN_INV, target_range.addr, size, 0)}
+
+
+@pytest.fixture
+def strict_watchdog():
+    """A kernel that complains of a CPU which schedules nothing for two of its seconds."""
+    # The other watchdog, of interrupts, is touched for one of its looks only.
+    wanted = {"nmi_watchdog": "0", "soft_watchdog": "1", "watchdog_thresh": "1"}
+    knobs = {Path("/proc/sys/kernel", name): value for name, value in wanted.items()}
+    if not all(knob.exists() for knob in knobs):
+        pytest.skip(f"{MISSING} the kernel's watchdogs (CONFIG_LOCKUP_DETECTOR)")
+    before = {knob: knob.read_text() for knob in knobs}
+    try:
+        for knob, value in knobs.items():
+            knob.write_text(value)
+        yield
+    finally:
+        for knob, value in before.items():
+            knob.write_text(value)
+
+
+def test_firmware_may_keep_a_cpu_for_longer_than_the_watchdog_likes(
+    provider, stub, target_range, strict_watchdog, kernel_log
+):
+    kernel_log.read()
+    held = Faults(stub).add(parse_faults(f"latency:{LONG_CALL_S * 1_000_000}"))
+    record = provider.call(target_range.addr, 4096)
+    Faults(stub).clear(held)
+    assert record.errno == 0
+    assert record.elapsed.min >= LONG_CALL_S * 1_000_000_000
+    # Until the watchdog has looked at this CPU.
+    time.sleep(1)
+    assert [text for _, text in kernel_log.read() if "lockup" in text] == []
 
 
 def test_base_and_length_are_not_rounded(provider, stub, target_range):
