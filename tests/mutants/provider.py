@@ -190,7 +190,7 @@ STATED = {
     "rate ignored": "rate=100",
     "latency ignored": "latency_us=15000",
     "delay not capped": "latency_us=100000",
-    "whole of x2 taken for the latency": "latency_us=0xFFFFFFFF00000000",
+    "whole of x2 taken for the latency": "fault=attr_latency_us:0x100000000",
 }
 """What firmware must state for a defect to make a difference."""
 _LONGER = "it waits for longer than it must, which a slow machine does, too"
