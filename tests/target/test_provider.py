@@ -30,6 +30,7 @@ pytestmark = pytest.mark.every_board
 CLEAN_INV = 0xC000_0005
 TRIES = 5
 DELAY_CAP_US = 20_000
+DELAY_DEFAULT_US = 1000
 # The firmware's counter and the kernel's timer round differently.
 ROUNDING_US = 2
 # fsleep() goes from high-resolution timers to ticks at four ticks (include/linux/delay.h);
@@ -368,6 +369,36 @@ def test_a_permanent_error_ends_the_retries_at_once(provider, stub, target_range
     stub.queue(Status.INVALID_PARAMETER)
     assert provider.call(target_range.addr, 4096).errno == errno.EINVAL
     assert stub.get("clean_inv_calls") == 3
+
+
+def test_the_counters_say_what_became_of_every_request(provider, stub, target_range):
+    provider.load()
+    served_late = [Status.BUSY, Status.RATE_LIMITED, Status.BUSY, Status.SUCCESS]
+    # The last one does not fit into 16 bits.
+    for statuses in ([Status.SUCCESS], served_late, [Status.RATE_LIMITED] * TRIES, [-70_000]):
+        for status in statuses:
+            stub.queue(status)
+        provider.call(target_range.addr, 4096)
+        counters = provider.debugfs.provider_counters()
+        assert counters.last_status == statuses[-1]
+    provider.call(target_range.addr, 0)
+    counters = provider.debugfs.provider_counters()
+    assert counters.requests == 5
+    assert counters.calls == 1 + 4 + TRIES + 1 == stub.get("clean_inv_calls")
+    assert (counters.busy, counters.rate_limited, counters.errors) == (2, 1 + TRIES, 3)
+
+
+def test_the_time_waited_is_that_between_two_tries(provider, stub, target_range):
+    # From where nanoseconds since the boot no longer fit into 32 bits.
+    time.sleep(max(0, 4.5 - time.monotonic()))
+    provider.load()
+    stub.queue(Status.BUSY, TRIES - 1)
+    record = provider.call(target_range.addr, 4096)
+    waited_us = provider.debugfs.provider_counters().waited_ns / 1000
+    # What lies between two tries is the sleep and little else; the whole has the tries, too.
+    gaps = gaps_us(stub.log())
+    assert (TRIES - 1) * DELAY_DEFAULT_US <= waited_us <= sum(gaps) + ROUNDING_US
+    assert waited_us * 1000 <= record.elapsed.total
 
 
 @pytest.mark.timing
