@@ -27,6 +27,8 @@ SURVIVORS: dict[str, str] = {
     f"{_MAIN} 'mutex_destroy(&cache->lock);': mutex_destroy(&cache->lock); -> ;": _NEVER,
     f"{_MAIN} 'cache_coherency_ops_instance_put(&cache->cci);': "
     "cache_coherency_ops_instance_put(&cache->cci); -> ;": _NEVER,
+    f"{_MAIN} 'mutex_init(&cache->lock);': mutex_init(&cache->lock); -> ;": "a mutex of zeroes, "
+    "as it is allocated, is one that nobody has (struct mutex, Linux 7.3), and " + _DEBUG_ONLY,
     f"{_MAIN} 'mutex_destroy(&smccc_cache->lock);': "
     "mutex_destroy(&smccc_cache->lock); -> ;": _DEBUG_ONLY,
     **{
