@@ -57,14 +57,14 @@ def test_it_is_known_by_name_and_does_the_work(asked):
     assert (status, answer["ok"]) == (0, True), err
     assert answer["provider"] == {"registered": True, "name": BUILT_IN}
     # Who counts is firmware.
-    assert answer["firmware_calls"]["calls"] >= 1
+    assert answer["firmware"]["calls"] >= 1
 
 
-def test_ours_is_not_loaded_beside_it(asked):
-    status, out, _err = asked("sh", "-c", "pyctl load --provider ours; cat /proc/modules")
-    assert status == 0
-    assert "memregion_test" in out
-    assert "smccc_cache" not in out
+def test_ours_is_loaded_beside_it_by_nobody_who_does_not_ask(asked):
+    script = "{ pyctl unload && pyctl load --raw; } >&2; cut -d' ' -f1 /proc/modules"
+    _status, out, err = asked("sh", "-c", script)
+    assert out.split() == ["memregion_test"]
+    assert "smccc_cache     was not loaded" in err
 
 
 @pytest.mark.parametrize(
