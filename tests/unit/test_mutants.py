@@ -23,6 +23,7 @@ from pyctl.errors import NotReady
 from pyctl.firmware.faults import parse_faults
 from pyctl.kbuild import module_source
 from tests.harness.virtual import NOT_ISOLATED
+from tests.mutants.commands import NOT_BUILT
 
 TOP = Path(__file__).resolve().parents[2]
 BROKEN = "broken"
@@ -378,6 +379,7 @@ def test_the_commands_are_scored_on_both_boards_and_on_good_firmware(mutants: An
         ('{"found": ["conformance FID-1: why", "b"]}', 0, "conformance FID-1: why", False),
         ('{"found": []}', 0, None, False),
         ("the fault was not armed", 1, None, True),
+        (f"{NOT_BUILT}: {'why ' * 200}", 1, None, True),
     ],
 )
 def test_what_the_commands_have_against_firmware_is_what_names_it(
@@ -392,3 +394,4 @@ def test_what_the_commands_have_against_firmware_is_what_names_it(
     prints(mutants, tmp_path, monkeypatch, printed, status)
     run = mutants.score_commands("dt: a", {})
     assert (run.failed, bool(run.broken)) == (failed, is_broken)
+    assert (NOT_BUILT in run.broken) == (NOT_BUILT in printed)
