@@ -509,6 +509,23 @@ def test_what_breaks_a_rule_of_registers_is_told_and_shown(
     assert words[0] != "^" or words.startswith("^x0") or outcome.summary.startswith(str(call))
 
 
+def test_registers_are_looked_at_in_calls_of_every_kind_on_every_cpu() -> None:
+    firmware = FakeFirmware()
+    prober = Prober(firmware)
+    [rule] = [rule for rule in RULES if rule.id == "REG-1"]
+    assert rule.check(prober).result == PASS
+    made = {(call.request.fid, call.request.x[2:3], call.request.cpu) for call in prober.log}
+    for cpu in firmware.cpus:
+        assert {(OPERATION, (0,), cpu), (OPERATION, (1,), cpu)} <= made
+        assert {ATTRIBUTES, FEATURES} <= {fid for fid, _flags, where in made if where == cpu}
+
+
+def test_smccc_1_0_lets_calls_change_registers_and_that_is_said() -> None:
+    outcome = findings(FakeFirmware(version=0x1_0000))["REG-1"].outcome
+    assert outcome.result == NOT_RUN
+    assert "SMCCC 1.0" in outcome.summary
+
+
 @pytest.mark.parametrize(
     ("version", "tamper", "said"),
     [
