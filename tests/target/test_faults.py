@@ -93,6 +93,20 @@ def test_without_faults_only_results_change(firmware, fid, arguments, results):
 # -- when -----------------------------------------------------------------------
 
 
+def test_each_of_many_calls_at_once_is_counted_and_logged(
+    faults, firmware, debugfs, stub, target_range, two_cpus
+):
+    stub.reset(records_only=True)
+    request = Request(target_range.addr, 4096, via="smccc", count=5000, threads=4)
+    assert debugfs.invalidate_unbounded(request).completed == request.calls
+    assert stub.get("clean_inv_calls") == request.calls
+    assert stub.get("log_total") == request.calls
+    assert all(call.left_ns for call in stub.log())
+    # None of them counts as being inside any more.
+    arm(faults, "busy_inside")
+    assert firmware.clean_inv().status == Status.SUCCESS
+
+
 def test_next_n_calls(faults, firmware):
     arm(faults, "status:-77@next=2")
     assert firmware.statuses(4) == [-77, -77, 0, 0]
