@@ -14,10 +14,12 @@ from pyctl.firmware.client import Faults
 from pyctl.firmware.faults import parse_faults
 from pyctl.firmware.numbers import MEDIA_READ, MEDIA_WRITE
 from pyctl.firmware.settings import parse_setting
+from pyctl.smccc import signed32
 from pyctl.target.aim import Wish, aim
 from pyctl.target.observers import ModelObserver
 from tests.reference import Reference
 from tests.target.conftest import SCRATCH_BYTES
+from tests.target.statuses import Status
 
 CLEAN_INV = 0xC000_0005
 SIZE = 4096
@@ -109,6 +111,24 @@ def test_all_memory_is_refused_or_cleaned_and_invalidated(window, stub, whole, i
     assert (status == 0) == bool(is_done)
     assert window.device(64, 1) == (CPU if is_done else OLD)
     assert window.cpu(SIZE - LINE, 1) == (DEVICE if is_done else OLD)
+
+
+@pytest.mark.parametrize("whole", ["accept", "clamp"])
+def test_nothing_less_than_all_memory_stands_for_it(window, stub, whole):
+    stub.set(parse_setting(f"whole={whole}"))
+    window.cpu_write(64, CPU)
+    assert window.debugfs.raw_call(CLEAN_INV, (0, 4096, 0))[0] == 0
+    assert window.device(64, 1) == OLD
+    # All bytes, from somewhere else on, are more than there are addresses.
+    status = window.debugfs.raw_call(CLEAN_INV, (4096, (1 << 64) - 1, 0))[0]
+    assert signed32(status) == Status.INVALID_PARAMETER
+    assert window.device(64, 1) == OLD
+
+
+def test_a_range_of_whole_lines_ends_with_the_last_of_them(window):
+    window.cpu_write(64, CPU * 192)
+    window.clean_inv(128, 64)
+    assert window.device(64, 192) == OLD * 64 + CPU * 64 + OLD * 64
 
 
 def test_dirty_line_is_written_whole(window):
