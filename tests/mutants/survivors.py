@@ -12,6 +12,9 @@ _MAIN = "module/smccc_cache/main.c"
 _GREATER = "the greater, or the lesser, of two is the same one either way"
 _DEBUG_ONLY = "only a kernel with CONFIG_DEBUG_MUTEXES does anything there"
 _HINT = "to yield is a hint, which changes no result"
+_ALL = "a range of all bytes from 0 on, or of all RAM, covers the window in any case"
+_68S = "32 bits of the counter, of 62.5 MHz, are 68 s: more than boards are old, or busy"
+_WHICH = "which calls may suffer a fault is the instrument's"
 _NEVER = "cache_coherency_ops_instance_register() returns 0 in all kernels that have it"
 
 SURVIVORS: dict[str, str] = {
@@ -51,8 +54,39 @@ SURVIVORS: dict[str, str] = {
     'cache.c \'__asm__ volatile("yield");\': __asm__ volatile("yield"); -> ;': _HINT,
     'cache.c \'__asm__ volatile("yield");\': __asm__ volatile("yield"); -> ; again': _HINT,
     "cache.c 'uint64_t ticket;': uint64_t -> uint32_t": "nobody makes 2^32 calls",
+    **{
+        f"cache.c 'uint64_t length = operation->last - operation->first + 1;': {change}": "the "
+        "length is looked at by a fault only, of which any wrong length is as good"
+        for change in ("uint64_t -> uint32_t", "- -> +", "+ -> -", "1 -> (1 + 1)")
+    },
+    **{
+        f"cache.c 'operation.last = window.base + window.size - 1;': {change}": "the window's last "
+        "line has the byte before, too, and nothing lies behind it"
+        for change in ("- -> +", "1 -> (1 + 1)")
+    },
+    "cache.c 'if (is_whole(call) && call->settings.value[KEY_WHOLE] == ...': == -> !=": _ALL,
+    "cache.c 'operation.first = RAM_BASE;': operation.first = RAM_BASE; -> ;": _ALL,
+    "cache.c 'operation.last = RAM_BASE + call->settings.value[KEY_MEMO...': "
+    "operation.last = RAM_BASE + call->settings.value[KEY_MEMO... -> ;": _ALL,
+    **{
+        f"cache.c 'operation.last = RAM_BASE + call->settings.value[KEY_MEMO...': {change}": _ALL
+        for change in ("- -> +", "1 -> (1 + 1)")
+    },
+    "cache.c 'static void spend(uint64_t since, uint64_t duration_us)': uint64_t -> uint32_t": _68S,
+    "cache.c 'static void spend(uint64_t since, uint64_t duration_us)': "
+    "uint64_t -> uint32_t again": "the setting has no more than 32 bits",
+    "cache.c 'uint64_t ticks = duration_us * read_sysreg(cntfrq_el0) / ...': "
+    "uint64_t -> uint32_t": _68S,
+    "call.h 'uint64_t entered; /* CNTPCT */': uint64_t -> uint32_t": _68S,
+    "call.h 'call->x[0] = (uint64_t)status;': uint64_t -> uint32_t": "a status is w0, and what is "
+    "above it may be zero as well as its sign",
     "dispatch.c 'static const struct service anything = { 0, always, answe...': "
     "0 -> (0 + 1)": "nobody looks for it by its identifier",
+    "dispatch.c 'static const struct service anything = { 0, always, answe...': "
+    "0 -> (0 + 1) again": _WHICH,
+    "dispatch.c 'if (call->fid != twin && (twin == SMCCC_CLEAN_INV || twin...': && -> ||": _WHICH,
+    "dispatch.c 'call.arg[i] = call.fid & FID_SMC64 ? frame->x[i] : (uint3...': & -> |": "those "
+    "SMC32 functions that have arguments look at w1 only, and the aliases are a fault's",
 }
 
 JUDGEMENT: dict[tuple[str, str], str] = {

@@ -20,6 +20,7 @@ from tests.target.statuses import Status
 
 FILES = Path("/sys/kernel/debug/memregion_test")
 ATTRIBUTES = 0xC000_0006
+PSCI_FEATURES = 0x8400_000A
 U64 = 2**64 - 1
 X1_GLOBAL = 1
 ASKED = (
@@ -147,6 +148,18 @@ def test_a_version_that_falls_while_running_ends_the_questions(debugfs, stub):
 
 
 # -- what firmware was at boot ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fid", "is_there"),
+    [
+        # Of PSCI, and where SMCCC begins (DEN0022, 5.15): nothing else, be it there or not.
+        *((0xC400_0003, True), (0x8400_0008, True), (0x8000_0000, True)),
+        *((0x8400_00FF, False), (0xC000_0005, False), (0x8600_FF01, False)),
+    ],
+)
+def test_psci_features_knows_the_functions_of_psci(stub, debugfs, fid, is_there):
+    assert (debugfs.raw_call(PSCI_FEATURES, (fid,))[0] == 0) == is_there
 
 
 def check_too_old(system, pyctl, aimed):
