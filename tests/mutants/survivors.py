@@ -85,6 +85,7 @@ SURVIVORS: dict[str, str] = {
     "dispatch.c 'static const struct service anything = { 0, always, answe...': "
     "0 -> (0 + 1) again": _WHICH,
     "dispatch.c 'if (call->fid != twin && (twin == SMCCC_CLEAN_INV || twin...': && -> ||": _WHICH,
+    "dispatch.c 'service = choose(&call, fid & FID_SVE_HINT);': & -> |": _WHICH,
     "dispatch.c 'call.arg[i] = call.fid & FID_SMC64 ? frame->x[i] : (uint3...': & -> |": "those "
     "SMC32 functions that have arguments look at w1 only, and the aliases are a fault's",
 }
