@@ -51,6 +51,7 @@ LONG = {
     "tests/target/test_debugfs.py": "the files' contract",
     "tests/target/test_faults.py": "every fault",
     "tests/target/test_invalidate.py": "the main job",
+    "tests/target/test_modelled_cache.py": "the model's rules",
     "tests/target/test_provider.py": "the provider's contract",
 }
 # Names that are written small, also where a sentence begins.
