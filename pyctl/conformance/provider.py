@@ -124,7 +124,7 @@ def _success(chain: Chain) -> Outcome:
     return passed("It was.") if seen.errno == 0 else failed(f"It was {_told(seen.errno)}.")
 
 
-@rule("PROV-3", REQUIRED, SERIES, "A request is one call with its base and length, no flags.")
+@rule("PROV-3", REQUIRED, SERIES, "A request is one call: its base, its length, and no flags.")
 def _one_call(chain: Chain) -> Outcome:
     page = _watched(chain)
     ranges = [(page.addr + offset, size) for offset in (0, 1, 63) for size in (1, PAGE, 4097)]
