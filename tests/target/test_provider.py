@@ -167,14 +167,16 @@ def strict_watchdog():
     knobs = {Path("/proc/sys/kernel", name): value for name, value in wanted.items()}
     if not all(knob.exists() for knob in knobs):
         pytest.skip(f"{MISSING} the kernel's watchdogs (CONFIG_LOCKUP_DETECTOR)")
-    before = {knob: knob.read_text() for knob in knobs}
+    before = {knob: knob.read_text().strip() for knob in knobs}
+    # One that is off as the kernel lacks it cannot be written to.
+    changed = [knob for knob, value in knobs.items() if before[knob] != value]
     try:
-        for knob, value in knobs.items():
-            knob.write_text(value)
+        for knob in changed:
+            knob.write_text(knobs[knob])
         yield
     finally:
-        for knob, value in before.items():
-            knob.write_text(value)
+        for knob in changed:
+            knob.write_text(before[knob])
 
 
 def test_firmware_may_keep_a_cpu_for_longer_than_the_watchdog_likes(
