@@ -36,7 +36,7 @@ FILES = (
 )
 TESTS = (
     *(f"tests/unit/test_coherency_{name}.py" for name in ("cases", "lines", "run")),
-    *(f"tests/unit/test_conformance{name}.py" for name in ("_outcome", "", "_provider")),
+    *(f"tests/unit/test_conformance{name}.py" for name in ("_outcome", "_said", "", "_provider")),
     *(f"tests/unit/test_cli_{name}.py" for name in ("conformance", "invalidate")),
     "tests/unit/test_invalidate_errno.py",
 )

@@ -93,6 +93,9 @@ SURVIVORS: dict[str, str] = {
 JUDGEMENT: dict[tuple[str, str], str] = {
     ("single_cases", r"at\(|odd ="): "another place or length that is what the case's name says, "
     "which test_coherency_cases.py holds for each",
+    ("_shapes", r"size // 3|middle - 4|middle \+ 5|PAGE \+ 9|PAGE \+ 2,"): "another place that is "
+    "what the shape's name says, which test_conformance_outcome.py holds for each",
+    ("_same", "kept.* -> .*kept|kept.* -> .*KEPT"): "another mark that no register can be",
     ("run_single", "seed = "): "other bytes, of which test_coherency_cases.py asks no more than "
     "that each trial has its own, and the same in every run",
     ("hash_of", "little"): "another number for the same name",

@@ -113,9 +113,14 @@ def test_damage_beside_scratch_is_an_error_of_the_call(
                 call(window)
 
 
+class Interrupted(Exception):
+    """A KeyboardInterrupt that does not end all tests where it comes unexpected."""
+
+
 @pytest.fixture
-def calls(machine: Machine, module: FakeModule) -> Calls:
+def calls(machine: Machine, module: FakeModule, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Calls of a machine whose firmware states 250 us and 100 calls a second."""
+    monkeypatch.setattr("pyctl.coherency.calls.KeyboardInterrupt", Interrupted, raising=False)
     debugfs = Debugfs(machine.system)
     return Calls(debugfs, debugfs.info(), None, 60)
 
@@ -181,7 +186,7 @@ def test_patience_follows_from_what_firmware_states(
 def test_a_ctrl_c_in_a_call_ends_the_run_and_not_the_case(calls: Calls) -> None:
     made = answering(calls, PAGES, [0])()
     cut_short = replace(made, interrupted=True, record=replace(made.record, interrupted=True))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         calls._settle(lambda: cut_short)
     # One that came when all calls had been made has changed nothing.
     calls._settle(lambda: replace(made, interrupted=True))

@@ -104,6 +104,7 @@ def test_each_shape_is_what_its_name_says(
 
 def test_the_last_page_and_everything_are_that() -> None:
     shapes = _shapes(PAGES)
+    assert shapes["one byte"].size == 1
     assert shapes["the last page"].end == PAGES.end
     assert shapes["everything"] == PAGES
     # No more than one call may take.
