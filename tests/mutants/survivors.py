@@ -96,6 +96,10 @@ JUDGEMENT: dict[tuple[str, str], str] = {
     ("_shapes", r"size // 3|middle - 4|middle \+ 5|PAGE \+ 9|PAGE \+ 2,"): "another place that is "
     "what the shape's name says, which test_conformance_outcome.py holds for each",
     ("_same", "kept.* -> .*kept|kept.* -> .*KEPT"): "another mark that no register can be",
+    ("_each_shape", "addr & shape"): "base and size of a shape that is not of whole pages both "
+    "have a bit below a page, and it is the same one",
+    ("_all_memory", r"calls\[\+1\]"): "the second of two is the last",
+    ("_rate_per_cpu", "strict|together, [)]"): "each has one number for each round",
     ("run_single", "seed = "): "other bytes, of which test_coherency_cases.py asks no more than "
     "that each trial has its own, and the same in every run",
     ("hash_of", "little"): "another number for the same name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,9 @@ from pyctl.conformance.outcome import (
     RECOMMENDED,
     REQUIRED,
     Blocked,
+    Outcome,
 )
-from pyctl.conformance.prober import Prober
+from pyctl.conformance.prober import UNKNOWN_FIDS, Prober
 from pyctl.conformance.questions import _whose_limit, _zeroes
 from pyctl.conformance.run import RULES, Finding, Report
 from pyctl.errors import TargetLost
@@ -56,6 +58,12 @@ def failing(firmware: FakeFirmware) -> set[str]:
     return {id for id, finding in findings(firmware).items() if finding.outcome.result == FAIL}
 
 
+def check(id: str, prober: Prober) -> Outcome:
+    """One rule by itself."""
+    [rule] = [rule for rule in RULES if rule.id == id]
+    return rule.check(prober)
+
+
 # -- good firmware --------------------------------------------------------------
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -78,6 +86,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "the lowest rate": {"rate": 1, "limit_per_s": 1},
     "the highest rate": {"rate": MASK},
     "a limit that is not stated": {"limit_per_s": 1},
+    "a limit that is not stated, of a true latency": {
+        "cpus": [*range(8)],
+        "limit_per_s": 2,
+        "latency_us": 100,
+    },
     "all at once": {"rate": 3, "limit_per_s": 3, "latency_us": 10_000, "duration_us": 9_000},
 }
 
@@ -150,11 +163,15 @@ def test_firmware_that_leaves_x4_of_attributes_alone_is_not_accused() -> None:
 
     assert failing(FakeFirmware(version=0x1_0001, tamper=keep)) == set()
 
-    def keep_and_spoil(firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
-        keep(firmware, request, x)
-        x[5] = 0x1234 if request.fid == ATTRIBUTES else x[5]
+    firmware = FakeFirmware(version=0x1_0001, tamper=keeps_x4_and_spoils_x5)
+    assert failing(firmware) == {"REG-1"}
 
-    assert failing(FakeFirmware(version=0x1_0001, tamper=keep_and_spoil)) == {"REG-1"}
+
+def test_a_status_whose_upper_half_is_zero_is_not_accused() -> None:
+    def zero(_firmware: FakeFirmware, _request: RawRequest, x: list[int]) -> None:
+        x[0] &= 0xFFFF_FFFF
+
+    assert failing(FakeFirmware(tamper=zero)) == set()
 
 
 def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
@@ -292,6 +309,11 @@ def keeps_x4(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None
         x[4] = (*request.x, 0, 0, 0, 0)[3]
 
 
+def keeps_x4_and_spoils_x5(firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    keeps_x4(firmware, request, x)
+    x[5] = 0x1234 if request.fid & ~SVE_HINT == ATTRIBUTES else x[5]
+
+
 def pages_only(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
     if request.fid == OPERATION and request.x[1] > 4096:
         x[0] = -3 & MASK
@@ -310,6 +332,11 @@ def whole_pages_only(_firmware: FakeFirmware, request: RawRequest, x: list[int])
 def limits_what_is_no_dry_run(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
     if request.fid == OPERATION and not request.x[2]:
         x[0] = RATE_LIMITED & MASK
+
+
+def refuses_what_is_no_dry_run(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+    if request.fid == OPERATION and not request.x[2]:
+        x[0] = -3 & MASK
 
 
 def strange_about_nothing(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
@@ -388,7 +415,7 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         {"FID-4"},
     ),
     "numbers of another owner announced": (
-        lambda: FakeFirmware(tamper=announce_another_owners),
+        lambda: FakeFirmware(version=0x1_0001, tamper=announce_another_owners),
         {"FID-4"},
     ),
     "attributes change": (
@@ -495,15 +522,16 @@ def test_broken_firmware_fails_the_rule_that_it_breaks(name: str) -> None:
     assert failing(make()) == expected
 
 
-def test_registers_are_looked_at_in_calls_of_every_kind_on_every_cpu() -> None:
-    firmware = FakeFirmware()
+@pytest.mark.parametrize("version", [0x1_0001, 0x1_0002])
+def test_registers_are_looked_at_in_calls_of_every_kind_on_every_cpu(version: int) -> None:
+    firmware = FakeFirmware(version=version)
     prober = Prober(firmware)
-    [rule] = [rule for rule in RULES if rule.id == "REG-1"]
-    assert rule.check(prober).result == PASS
+    assert check("REG-1", prober).result == PASS
     made = {(call.request.fid, call.request.x[2:3], call.request.cpu) for call in prober.log}
     for cpu in firmware.cpus:
         assert {(OPERATION, (0,), cpu), (OPERATION, (1,), cpu)} <= made
-        assert {ATTRIBUTES, FEATURES} <= {fid for fid, _flags, where in made if where == cpu}
+        called = {fid for fid, _flags, where in made if where == cpu}
+        assert {VERSION, FEATURES, ATTRIBUTES, 0x8000_0ABC} <= called
 
 
 @pytest.mark.parametrize(
@@ -511,12 +539,14 @@ def test_registers_are_looked_at_in_calls_of_every_kind_on_every_cpu() -> None:
     [
         (0x1_0001, on(ATTRIBUTES, clobbers(4)), "x4 was overwritten."),
         (0x1_0001, keeps_x4, "x4 was left as it was."),
+        (0x1_0001, keeps_x4_and_spoils_x5, "x4 was left as it was."),
         (0x1_0002, keeps_x4, "From SMCCC 1.2 on, x4 may hold a result."),
     ],
 )
 def test_what_becomes_of_x4_below_1_2_is_observed(version: int, tamper: Tamper, said: str) -> None:
-    found = findings(FakeFirmware(version=version, tamper=tamper))
-    assert said in {finding.outcome.summary for finding in found.values()}
+    outcome = findings(FakeFirmware(version=version, tamper=tamper))["REG-3"].outcome
+    assert outcome.summary == said
+    assert [call.request.fid for call in outcome.calls] == [ATTRIBUTES] * (version == 0x1_0001)
 
 
 def test_a_dry_run_is_not_judged_where_no_cache_holds_stores_back() -> None:
@@ -548,13 +578,105 @@ def test_a_refusal_that_does_not_come_again_is_blamed_on_no_rule_that_compares(
             if seen == number:
                 x[0] = -3 & MASK
 
-    [rule] = [rule for rule in RULES if rule.id == id]
     try:
-        outcome = rule.check(Prober(FakeFirmware(tamper=once, cpus=[0])))
+        outcome = check(id, Prober(FakeFirmware(tamper=once, cpus=[0])))
     except Blocked:
         assert number == 1
         return
     assert outcome.result == PASS
+
+
+def test_statuses_are_compared_once_firmware_is_no_longer_busy() -> None:
+    last = 1
+
+    def busy_unless_again(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        nonlocal last
+        if request.fid == OPERATION:
+            if request.x[2] == 0 != last:
+                x[0] = BUSY & MASK
+            last = request.x[2]
+
+    # Of 34 operations the second and the third, which comes right after it; all 32 dry runs.
+    outcome = check("CALL-2", Prober(FakeFirmware(tamper=busy_unless_again)))
+    assert outcome.summary == "SUCCESS in 34 of 66 calls."
+
+
+# -- time --------------------------------------------------------------------------
+
+
+def latency(**states: Any) -> tuple[Outcome, int]:
+    """What the rule of the latency finds, and how many calls it makes of it."""
+    firmware = FakeFirmware(**states)
+    prober = Prober(firmware)
+    # That many are made, three at most, to see how long one takes.
+    assert prober.call_s
+    before = len(firmware.made)
+    return check("TIME-1", prober), len(firmware.made) - before
+
+
+@pytest.mark.parametrize(
+    ("states", "calls"),
+    [
+        # 16 in each of 3 rounds on each CPU.
+        ({"latency_us": 100}, 16 * 3 * 4),
+        ({"latency_us": 100, "cpus": [0]}, 16 * 3),
+        # 2.5 s are enough for 62 of them, which are 5 in each round.
+        ({"latency_us": 40_000, "duration_us": 40_000}, 5 * 3 * 4),
+        # And here for a quarter of one.
+        ({"latency_us": 10_000_000, "duration_us": 10_000_000}, 3),
+        # 50 calls a second leave 100 of them.
+        ({"latency_us": 100, "rate": 50, "limit_per_s": 50}, 8 * 3 * 4),
+    ],
+)
+def test_the_latency_is_looked_at_in_as_many_calls_as_there_is_time_for(
+    states: dict[str, Any], calls: int
+) -> None:
+    outcome, made = latency(**states)
+    assert (outcome.result, made) == (PASS, calls)
+
+
+@pytest.mark.parametrize(
+    ("duration_us", "result"), [(999.2, PASS), (2999.2, PASS), (3000.2, FAIL), (5000, FAIL)]
+)
+def test_a_latency_is_exceeded_by_more_than_double_and_a_millisecond(
+    duration_us: float, result: str
+) -> None:
+    """The loop itself takes 0.8 us."""
+    assert latency(latency_us=1000, duration_us=duration_us)[0].result == result
+
+
+def test_refusals_say_nothing_of_the_latency() -> None:
+    seen = 0
+
+    def busy_twice(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        nonlocal seen
+        if request.fid == OPERATION:
+            seen += 1
+            if seen % 3:
+                x[0] = BUSY & MASK
+
+    assert latency(latency_us=100, tamper=busy_twice)[0].result == PASS
+    with pytest.raises(Blocked, match=r"^Not every round had a call that succeeded\.$"):
+        latency(latency_us=100, tamper=on(OPERATION, returns(BUSY)))
+
+
+@pytest.mark.parametrize(("rate", "calls"), [(1, 2), (30, 32), (1000, 400)])
+def test_the_rate_is_tried_for_more_than_a_second_where_time_allows(rate: int, calls: int) -> None:
+    outcome = findings(FakeFirmware(rate=rate, limit_per_s=rate))["RATE-1"].outcome
+    assert outcome.summary.startswith(f"{rate} calls/s are advertised; {calls} calls that came")
+
+
+def test_how_a_burst_ends_is_told() -> None:
+    # Three are made before it, to see how long one takes.
+    refused = on(OPERATION, returns(RATE_LIMITED), every=103)
+    outcome = check("RATE-2", Prober(FakeFirmware(tamper=refused)))
+    assert outcome.summary == "RATE_LIMITED at call 100 of a burst."
+    assert dict(outcome.values) == {
+        "advertised_per_s": 0,
+        "made": 100,
+        "completed": 99,
+        "total_ns": 100 * 5800,
+    }
 
 
 def test_every_rule_that_judges_can_fail() -> None:
@@ -605,7 +727,12 @@ def test_firmware_that_takes_whole_pages_only_is_not_accused() -> None:
     assert not [id for id, one in found.items() if one.outcome.result == FAIL]
     outcome = found["CALL-4"].outcome
     assert (outcome.result, outcome.is_odd) == (OBSERVED, True)
-    assert "one byte" in outcome.summary
+    assert outcome.summary == (
+        "INVALID_PARAMETER for one byte, one line, a line's end and the next one's start, a page "
+        "and a bit, pages from an odd base: other ranges than whole pages are refused, which the "
+        "specification leaves open."
+    )
+    assert [(call.request.x[1], call.status) for call in outcome.calls] == [(1, -3)]
     assert not findings(FakeFirmware())["CALL-4"].outcome.is_odd
 
 
@@ -642,16 +769,20 @@ def test_what_the_operation_and_its_dry_run_take_is_told_of_one_call_each() -> N
             seen += 1
             firmware.now += seen * (0.03 if request.x[2] else 0.07)
 
-    [rule] = [rule for rule in RULES if rule.id == "OPEN-10"]
-    outcome = rule.check(Prober(FakeFirmware(tamper=slower_each_time)))
+    outcome = check("OPEN-10", Prober(FakeFirmware(tamper=slower_each_time)))
     assert outcome.summary == "The operation took 70006 us, a dry run 60006 us."
     assert dict(outcome.values) == {"operation_ns": 70_005_800, "dry_run_ns": 60_005_800}
 
 
+def test_what_a_refusal_takes_is_not_what_the_operation_takes() -> None:
+    refused = on(OPERATION, returns(BUSY), every=2)
+    outcome = check("OPEN-10", Prober(FakeFirmware(tamper=refused)))
+    assert outcome.summary == "The operation took 6 us, a dry run 6 us to be refused (EBUSY)."
+
+
 def test_only_dry_runs_are_counted_against_the_rate() -> None:
     limited = FakeFirmware(tamper=limits_what_is_no_dry_run)
-    [rule] = [rule for rule in RULES if rule.id == "OPEN-11"]
-    assert rule.check(Prober(limited)).summary.endswith(
+    assert check("OPEN-11", Prober(limited)).summary.endswith(
         " dry runs in a burst, and none was refused."
     )
 
@@ -719,12 +850,17 @@ def test_borders_are_asked_about_in_dry_runs_only() -> None:
     assert ((1 << 44) - 4096, 4096, 1) in asked
     assert all(x[2] == 1 for x in asked)
     assert not outcome.is_odd
+    # Where the addresses end at one, it is no border.
+    outcome = findings(FakeFirmware(pa_bits=32), risky=True)["OPEN-15"].outcome
+    asked = {call.request.x for call in outcome.calls}
+    assert asked == {(0x7FFF_F000, 8192, 1), (0xFFFF_F000, 4096, 1)}
 
 
 def test_not_required_for_a_good_range_is_observed_and_no_pass() -> None:
-    found = findings(FakeFirmware(tamper=on(OPERATION, returns(-2))))
-    assert found["CALL-1"].outcome.result == OBSERVED
-    assert found["CALL-1"].outcome.calls
+    outcome = findings(FakeFirmware(tamper=on(OPERATION, returns(-2))))["CALL-1"].outcome
+    assert (outcome.result, outcome.is_odd) == (OBSERVED, True)
+    assert outcome.summary == "NOT_REQUIRED; nobody says what that means here."
+    assert [call.status for call in outcome.calls] == [-2]
 
 
 def test_the_onset_of_the_limit_is_found() -> None:
@@ -751,6 +887,41 @@ def test_a_limit_that_is_neither_is_unclear() -> None:
         "of each CPU",
         "of each CPU",
     ]
+
+
+def test_a_limit_that_is_now_one_and_now_another_is_unclear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prober = Prober(FakeFirmware())
+    prober.is_limited = True
+    let_through = iter([100, 100, 100, 400])
+    monkeypatch.setattr(prober, "burst", lambda _threads: Mock(completed=next(let_through)))
+    outcome = check("OPEN-12", prober)
+    assert outcome.summary == (
+        "The limit is unclear: it let 100 and 100 calls of one CPU through, and 100 and 400 of "
+        "4 CPUs at once."
+    )
+    assert dict(outcome.values) == {"limit": "unclear", "alone": [100, 100], "together": [100, 400]}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "busy", "said"),
+    [
+        ((), (0, 0), "0 of 4 CPUs were told BUSY when all called at once; none that called alone"),
+        ((1, 3), (2, 0), "2 of 4 CPUs were told BUSY when all called at once; none that called"),
+        ((0,), (1, 1), "1 of 4 CPUs were told BUSY when all called at once; one that called alone"),
+    ],
+)
+def test_who_is_told_busy_is_counted(
+    cpus: tuple[int, ...], busy: tuple[int, int], said: str
+) -> None:
+    def refuse(firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        if request.fid == OPERATION and firmware.cpu in cpus:
+            x[0] = BUSY & MASK
+
+    outcome = check("OPEN-13", Prober(FakeFirmware(tamper=refuse)))
+    assert outcome.summary.startswith(said)
+    assert dict(outcome.values) == {"busy": busy[0], "busy_alone": busy[1]}
 
 
 # -- what a run may do to a machine -------------------------------------------------
@@ -795,14 +966,17 @@ def test_all_memory_is_asked_for_where_nothing_can_be_hurt_or_at_a_risk(
     assert ("NVDIMM" in outcome.summary) == is_asked
 
 
-def test_firmware_that_takes_all_memory_leaves_nothing_to_say_of_nvdimm() -> None:
+@pytest.mark.parametrize(("taken", "is_said"), [((0, 1), False), ((0,), False), ((1,), True)])
+def test_nvdimm_is_spoken_of_where_firmware_does_not_take_all_memory(
+    taken: tuple[int, ...], is_said: bool
+) -> None:
     def accept(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
-        if request.x[:2] == (0, (1 << 64) - 1):
+        if request.x[:2] == (0, (1 << 64) - 1) and request.x[2] in taken:
             x[0] = 0
 
     outcome = findings(FakeFirmware(tamper=accept))["OPEN-14"].outcome
     assert outcome.result == OBSERVED
-    assert "NVDIMM" not in outcome.summary
+    assert ("NVDIMM" in outcome.summary) == is_said
     assert not outcome.is_odd
 
 
@@ -830,6 +1004,9 @@ def test_without_safe_memory_the_operation_is_not_called_and_that_is_no_pass() -
     assert (applies["CALL-1"], applies["TIME-1"]) == (True, False)
     real = [one for one in firmware.made if one.fid == OPERATION and one.x[2] == 0]
     assert not real
+    # What may be taken for it is a dry run of nothing.
+    unknown = {one.x[:3] for one in firmware.made if one.fid in UNKNOWN_FIDS[1:]}
+    assert unknown == {(0, 0, 1)}
 
 
 def test_a_call_that_is_never_answered_names_the_rule() -> None:

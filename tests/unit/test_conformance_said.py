@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.unit.fake_firmware import FakeFirmware
-from tests.unit.test_conformance import BROKEN, GOOD, findings
+from pyctl.ranges import Range
+from tests.unit.fake_firmware import TARGET, FakeFirmware
+from tests.unit.test_conformance import (
+    BROKEN,
+    GOOD,
+    findings,
+    on_cpu,
+    refuses_what_is_no_dry_run,
+    returns,
+)
 
 ALL, NOTHING = "0xffffffffffffffff", "0x0"
 REFUSED, TAKEN = "INVALID_PARAMETER", "SUCCESS"
@@ -152,6 +160,16 @@ def test_what_is_said_of_good_firmware() -> None:
         (FakeFirmware(), "OPEN-5", "Only with --risky."),
         (FakeFirmware(), "OPEN-6", "Only with --risky."),
         (FakeFirmware(), "OPEN-15", "Only with --risky."),
+        (
+            FakeFirmware(is_virtual=False),
+            "OPEN-14",
+            "Only with --risky, or on the virtual board.",
+        ),
+        (
+            FakeFirmware(is_virtual=False),
+            "DRY-2",
+            "Only with --risky, or on the virtual board: it stores to memory.",
+        ),
         (FakeFirmware(**GOOD["one CPU"]), "ATTR-2", "Only one CPU is online."),
         (FakeFirmware(**GOOD["one CPU"]), "DISC-5", "In repeated calls and on 1 CPU."),
         (
@@ -184,6 +202,28 @@ def test_what_is_said_of_good_firmware() -> None:
             "REG-1",
             "SMCCC 1.0 allows every call to change x4 to x17.",
         ),
+        (BROKEN["busy for ever"][0](), "CALL-2", "There was nothing but BUSY and RATE_LIMITED."),
+        (
+            FakeFirmware(tamper=on_cpu(3, 0xC000_0005, returns(-5))),
+            "CALL-3",
+            "768 of 1024 calls succeeded; the first other answer was EBUSY.",
+        ),
+        (
+            FakeFirmware(tamper=refuses_what_is_no_dry_run),
+            "CALL-4",
+            "Not even the first of the memory can be cleaned and invalidated (CALL-1).",
+        ),
+        (
+            FakeFirmware(target=Range(TARGET.addr, TARGET.addr + 1)),
+            "CALL-4",
+            "The memory that is safe to target is too small.",
+        ),
+        (
+            BROKEN["busy for ever"][0](),
+            "DRY-1",
+            "The operation itself gave nothing but BUSY.",
+        ),
+        (BROKEN["dry run refused"][0](), "DRY-2", "A dry run gives INVALID_PARAMETER."),
         (
             FakeFirmware(idle_lines=16),
             "DRY-2",

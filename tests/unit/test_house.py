@@ -48,6 +48,7 @@ LONG = {
     # Many small tests of one topic, which are read one by one.
     "tests/unit/test_cli_conformance.py": "the command",
     "tests/unit/test_conformance.py": "every rule",
+    "tests/unit/test_conformance_said.py": "every sentence of them",
     "tests/target/test_debugfs.py": "the files' contract",
     "tests/target/test_faults.py": "every fault",
     "tests/target/test_invalidate.py": "the main job",
