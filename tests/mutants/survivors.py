@@ -99,6 +99,7 @@ JUDGEMENT: dict[tuple[str, str], str] = {
     ("_each_shape", "addr & shape"): "base and size of a shape that is not of whole pages both "
     "have a bit below a page, and it is the same one",
     ("_all_memory", r"calls\[\+1\]"): "the second of two is the last",
+    ("_zeroes", r">= LONG_CALL_S|1000000001"): "the one length at which a call is just long",
     ("_rate_per_cpu", "strict|together, [)]"): "each has one number for each round",
     ("run_single", "seed = "): "other bytes, of which test_coherency_cases.py asks no more than "
     "that each trial has its own, and the same in every run",

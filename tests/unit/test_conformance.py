@@ -645,6 +645,16 @@ def test_a_latency_is_exceeded_by_more_than_double_and_a_millisecond(
     assert latency(latency_us=1000, duration_us=duration_us)[0].result == result
 
 
+def test_where_a_limit_is_not_stated_there_is_time_for_the_latency_of_one_cpu() -> None:
+    firmware = FakeFirmware(cpus=[2, 3, 4], limit_per_s=2, latency_us=100)
+    prober = Prober(firmware)
+    assert prober.call_s
+    assert prober.is_limited
+    before = len(firmware.made)
+    assert check("TIME-1", prober).result == PASS
+    assert {one.cpu for one in firmware.made[before:]} == {2}
+
+
 def test_refusals_say_nothing_of_the_latency() -> None:
     seen = 0
 
@@ -829,9 +839,12 @@ def test_one_slow_moment_is_not_worth_asking() -> None:
     def slow_at_first(firmware: FakeFirmware, request: RawRequest, _x: list[int]) -> None:
         firmware.now += 1.3 * (slow and request.fid == OPERATION)
 
-    prober = Prober(FakeFirmware(tamper=slow_at_first))
+    firmware = FakeFirmware(tamper=slow_at_first)
+    prober = Prober(firmware)
     assert prober.call_s > 1
+    before = len(firmware.made)
     assert _zeroes.check(prober).is_odd
+    assert len(firmware.made) - before == 1
     slow = False
     assert not _zeroes.check(prober).is_odd
 
