@@ -329,14 +329,12 @@ def whole_pages_only(_firmware: FakeFirmware, request: RawRequest, x: list[int])
         x[0] = -3 & MASK
 
 
-def limits_what_is_no_dry_run(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
-    if request.fid == OPERATION and not request.x[2]:
-        x[0] = RATE_LIMITED & MASK
+def on_what_is_no_dry_run(act: Callable[[list[int]], None]) -> Tamper:
+    def tamper(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
+        if request.fid == OPERATION and not request.x[2]:
+            act(x)
 
-
-def refuses_what_is_no_dry_run(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
-    if request.fid == OPERATION and not request.x[2]:
-        x[0] = -3 & MASK
+    return tamper
 
 
 def strange_about_nothing(_firmware: FakeFirmware, request: RawRequest, x: list[int]) -> None:
@@ -791,7 +789,7 @@ def test_what_a_refusal_takes_is_not_what_the_operation_takes() -> None:
 
 
 def test_only_dry_runs_are_counted_against_the_rate() -> None:
-    limited = FakeFirmware(tamper=limits_what_is_no_dry_run)
+    limited = FakeFirmware(tamper=on_what_is_no_dry_run(returns(RATE_LIMITED)))
     assert check("OPEN-11", Prober(limited)).summary.endswith(
         " dry runs in a burst, and none was refused."
     )

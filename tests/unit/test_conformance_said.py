@@ -15,7 +15,7 @@ from tests.unit.test_conformance import (
     GOOD,
     findings,
     on_cpu,
-    refuses_what_is_no_dry_run,
+    on_what_is_no_dry_run,
     returns,
 )
 
@@ -209,7 +209,7 @@ def test_what_is_said_of_good_firmware() -> None:
             "768 of 1024 calls succeeded; the first other answer was EBUSY.",
         ),
         (
-            FakeFirmware(tamper=refuses_what_is_no_dry_run),
+            FakeFirmware(tamper=on_what_is_no_dry_run(returns(-3))),
             "CALL-4",
             "Not even the first of the memory can be cleaned and invalidated (CALL-1).",
         ),
@@ -426,7 +426,9 @@ BROKEN_SAID: dict[str, list[Said]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_said_of_broken_firmware_and_shown_for_it(name: str) -> None:
-    found = findings(BROKEN[name][0]())
+    make, expected = BROKEN[name]
+    found = findings(make())
+    assert {id for id, _words, _calls in BROKEN_SAID[name]} == expected
     for id, words, calls in BROKEN_SAID[name]:
         outcome = found[id].outcome
         assert (outcome.summary, len(outcome.calls)) == (words, calls)
