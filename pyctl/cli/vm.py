@@ -224,13 +224,17 @@ def info(session: Session) -> None:
             meta = entry.describe()
         except (OSError, ValueError, KeyError):
             meta = {"what": "damaged; it will be made again when it is needed"}
+        size_bytes = entry.size_bytes()
+        if not entry.path.exists():
+            # Another process has removed it, and what was just read may be half of it.
+            continue
         answer["packages"].update(meta.get("packages", {}))
         answer["entries"].append(
             {
                 "kind": entry.kind,
                 "key": entry.key,
                 "what": meta["what"],
-                "size_bytes": entry.size_bytes(),
+                "size_bytes": size_bytes,
                 "age_s": int(time.time() - meta.get("made", time.time())),
                 "release": meta.get("release"),
             }
