@@ -118,22 +118,32 @@ def test_what_the_commands_leave_of_the_stub_its_tests_may_kill(
     mutants: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
+    by_tests: list[Any] = []
 
-    def tests(name: str, *_options: str, tests: object) -> Any:
-        asked.append(tests)
-        return mutants.Run(name, "a test", 2.0)
+    def tests(name: str, *options: str, tests: object) -> Any:
+        assert tests == mutants.OF_STUB
+        asked.append("-k" in options)
+        failed, broken = by_tests.pop(0)
+        return mutants.Run(name, failed, 2.0, broken)
 
     monkeypatch.setattr(mutants, "suite", tests)
     edit = next(iter(automatic.mutants_of(stub_source(), automatic.STUB).values()))
-    for found, broken, by, asks in (
-        ("conformance CALL-1", "", "conformance CALL-1", []),
-        (None, "no answer", None, []),
-        (None, "", "a test", [mutants.OF_STUB]),
+    for said, then, by, broken in (
+        (("conformance CALL-1", ""), [], "conformance CALL-1", ""),
+        ((None, "no answer"), [], None, "no answer"),
+        ((None, ""), [("a likely test", "")], "a likely test", ""),
+        ((None, ""), [(None, ""), ("a test", "")], "a test", ""),
+        ((None, ""), [(None, ""), (None, "")], None, ""),
+        # A few tests that skip themselves are not all.
+        ((None, ""), [(None, mutants.NO_TEST), (None, "")], None, ""),
     ):
-        said = mutants.Run("a", found, 1.0, broken)
-        monkeypatch.setattr(mutants, "score_commands", lambda *_what, said=said: said)
+        asked.clear()
+        by_tests[:] = then
+        of_commands = mutants.Run("a", said[0], 1.0, said[1])
+        monkeypatch.setattr(mutants, "score_commands", lambda *_what, run=of_commands: run)
         run = mutants.score_path("a", edit)
-        assert (run.failed, run.broken, asked) == (by, broken, asks)
+        assert (run.failed, run.broken) == (by, broken)
+        assert (asked, run.seconds) == ([True, False][: len(then)], 1.0 + 2 * len(then))
 
 
 def test_a_defect_of_the_stub_that_does_not_build_is_not_caught_by_every_test(
