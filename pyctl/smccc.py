@@ -37,6 +37,9 @@ VERSIONS = {"1.0": 0x1_0000, "1.1": 0x1_0001, "1.2": 0x1_0002}
 VERSION_WITH_FEATURES = 0x1_0001
 """SMCCC 1.1, the first version that has ARCH_FEATURES."""
 
+VERSION_WITH_SVE = 0x1_0002
+"""SMCCC 1.2, the first version that says what becomes of the state of SVE."""
+
 
 def signed32(register: int) -> int:
     """The status that a register holds: its low half, signed (DEN0028 section 7)."""

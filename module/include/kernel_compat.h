@@ -87,4 +87,27 @@ static inline bool find_reserved_memory(const char *name, phys_addr_t *addr, phy
 #endif
 }
 
+/* Linux 5.18 and older know no SME, and leave it switched off. */
+#include <linux/cpufeature.h>
+static inline bool kernel_has_sme(void)
+{
+#ifdef KERNEL_HWCAP_SME
+	return cpu_have_named_feature(SME);
+#else
+	return false;
+#endif
+}
+
+#ifndef SYS_SVCR
+#define SYS_SVCR sys_reg(3, 3, 4, 2, 2)
+#define SVCR_SM_MASK BIT(0)
+#define SVCR_ZA_MASK BIT(1)
+#endif
+#ifndef SYS_SMCR_EL1
+#define SYS_SMCR_EL1 sys_reg(3, 0, 1, 2, 6)
+#endif
+#ifndef SMCR_ELx_LEN_MASK
+#define SMCR_ELx_LEN_MASK 0x1ff
+#endif
+
 #endif /* KERNEL_COMPAT_H */

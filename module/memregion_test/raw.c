@@ -11,10 +11,13 @@
 #include <linux/cpumask.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
+#include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 
+#include "kernel_compat.h"
 #include "memregion_test.h"
+#include "vectors.h"
 #include "watched.h"
 
 #define NR_REGISTERS	18	/* x0..x17 */
@@ -32,6 +35,8 @@ static_assert(sizeof(struct arm_smccc_1_2_regs) == NR_REGISTERS * sizeof(unsigne
  * struct raw_record - one call
  * @registers: arguments, then results
  * @watched: registers that no call may change
+ * @vectors: the same of SVE and SME
+ * @watch: where these are kept while the call is made; NULL without SVE and SME
  * @conduit: instruction to use
  * @cpu: where, or %ANY_CPU
  * @error: 0, or why the call was not made
@@ -39,6 +44,8 @@ static_assert(sizeof(struct arm_smccc_1_2_regs) == NR_REGISTERS * sizeof(unsigne
 struct raw_record {
 	union raw_registers registers;
 	struct watched_registers watched;
+	struct lost_vectors vectors;
+	struct vector_watch *watch;
 	enum arm_smccc_conduit conduit;
 	int cpu;
 	int error;
@@ -122,6 +129,10 @@ static const char * const watched_names[NR_WATCHED] = {
 	[WATCHED_TPIDRRO_EL0] = "TPIDRRO_EL0",
 };
 
+static const char * const vector_names[] = { "FFR", "ZA", "SVCR" };
+
+static_assert(VECTOR_FFR + ARRAY_SIZE(vector_names) == NR_VECTORS);
+
 static int raw_call(void *data)
 {
 	struct raw_record *record = data;
@@ -135,10 +146,12 @@ static int raw_call(void *data)
 		watched->before[i] = WATCHED_FILLER | i;
 
 	local_irq_save(flags);
+	vectors_fill(record->watch);
 	if (record->conduit == SMCCC_CONDUIT_HVC)
 		watched_hvc(regs, regs, watched);
 	else
 		watched_smc(regs, regs, watched);
+	vectors_take(record->watch);
 	local_irq_restore(flags);
 	return 0;
 }
@@ -147,15 +160,41 @@ static void raw_run(void *data)
 {
 	struct raw_record *record = data;
 
-	if (task_sigpending(current)) {
-		record->error = -EINTR;
-	} else if (record->cpu == ANY_CPU) {
+	record->error = task_sigpending(current) ? -EINTR : vectors_alloc(&record->watch);
+	if (record->error)
+		return;
+	if (record->cpu == ANY_CPU) {
 		record->error = raw_call(record);
 	} else {
 		/* Offline CPUs are refused inside, and none goes offline meanwhile. */
 		cpus_read_lock();
 		record->error = smp_call_on_cpu(record->cpu, raw_call, record, false);
 		cpus_read_unlock();
+	}
+	if (!record->error)
+		vectors_compare(record->watch, &record->vectors);
+	kvfree(record->watch);
+	record->watch = NULL;
+}
+
+static void show_vectors(struct seq_file *m, const struct lost_vectors *vectors)
+{
+	unsigned int i;
+
+	if (vectors->sve_bytes)
+		seq_printf(m, "sve_bytes=%u\n", vectors->sve_bytes);
+	if (vectors->za_bytes)
+		seq_printf(m, "za_bytes=%u\n", vectors->za_bytes);
+	for (i = 0; i < NR_VECTORS; i++) {
+		if (!(vectors->registers & BIT_ULL(i)))
+			continue;
+		if (i < VECTOR_P)
+			seq_printf(m, "lost_z%u", i);
+		else if (i < VECTOR_FFR)
+			seq_printf(m, "lost_p%u", i - VECTOR_P);
+		else
+			seq_printf(m, "lost_%s", vector_names[i - VECTOR_FFR]);
+		seq_printf(m, "=0x%llx\n", vectors->value[i]);
 	}
 }
 
@@ -175,6 +214,7 @@ static void raw_show(struct seq_file *m, const void *data)
 	for (i = 0; i < NR_WATCHED; i++)
 		if (watched->after[i] != watched->before[i])
 			seq_printf(m, "lost_%s=0x%llx\n", watched_names[i], watched->after[i]);
+	show_vectors(m, &record->vectors);
 }
 
 const struct request_type raw_type = {

@@ -38,13 +38,17 @@ class Call:
     """One SMCCC call that was made: what was asked for, and all registers as they came back.
 
     ``sent`` is x1 to x17 as they went in: beyond the arguments, recognisable numbers.
-    ``lost`` are others that came back changed, with their new values.
+    ``lost`` are others that came back changed, with their new values. Of vectors, these were
+    looked at where ``sve_bytes`` (length of a Z register) and ``za_bytes`` (of a row of ZA)
+    are not 0.
     """
 
     request: RawRequest
     sent: tuple[int, ...]
     x: tuple[int, ...]
     lost: tuple[tuple[str, int], ...] = ()
+    sve_bytes: int = 0
+    za_bytes: int = 0
 
     @property
     def status(self) -> int:

@@ -84,7 +84,7 @@ class Prober:
         timeout_s = self._timeout_s(operations) + len(requests) * interval_s
         answers = self.access.calls(filled, interval_s, timeout_s)
         made = [
-            Call(request, sent.x, answer.x, answer.lost)
+            Call(request, sent.x, answer.x, answer.lost, answer.sve_bytes, answer.za_bytes)
             for request, sent, answer in zip(requests, filled, answers, strict=True)
         ]
         self.log += made

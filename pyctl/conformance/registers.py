@@ -19,7 +19,7 @@ from pyctl.conformance.outcome import (
     observed,
     passed,
 )
-from pyctl.conformance.prober import DRY_RUN, UNKNOWN_FIDS, Prober
+from pyctl.conformance.prober import DRY_RUN, SVE_HINT, UNKNOWN_FIDS, Prober
 from pyctl.conformance.rule import CLEAN_INV_SECTION, WHOLE_SPEC, WHOLE_SPEC_DEDUCED, rule
 from pyctl.smccc import (
     ARCH_FEATURES,
@@ -28,12 +28,15 @@ from pyctl.smccc import (
     SMCCC_VERSION,
     STATUS_NAMES,
     VERSION_WITH_FEATURES,
+    VERSION_WITH_SVE,
     signed32,
 )
 from pyctl.target.answers import RawRequest
 
 OWNER_AND_NUMBER = 0x3F00_FFFF
 VECTOR_ROUNDS = 8
+_SHOWN = 4
+"""Most names of vector registers in a sentence."""
 OURS = (CLEAN_INV_MEMREGION, CLEAN_INV_MEMREGION_ATTRIBUTES)
 
 
@@ -71,12 +74,12 @@ def _last_result(call: Call) -> int:
 
 def _preserved(prober: Prober) -> Outcome:
     return passed(
-        f"In {len(prober.log)} calls of {_kinds(prober)} functions on {prober.cpus_text}."
+        f"In {len(prober.log)} calls of {_kinds(prober.log)} functions on {prober.cpus_text}."
     )
 
 
-def _kinds(prober: Prober) -> int:
-    return len({call.request.fid for call in prober.log})
+def _kinds(calls: Sequence[Call]) -> int:
+    return len({call.request.fid for call in calls})
 
 
 def _harmless(prober: Prober) -> list[RawRequest]:
@@ -128,7 +131,7 @@ def _floating_point_control(prober: Prober) -> Outcome:
 
 @rule("REG-6", REQUIRED, WHOLE_SPEC, "A call preserves x18 to x30 and SP_EL0.")
 def _saved_registers(prober: Prober) -> Outcome:
-    return _never_lost(prober, lambda name: not name.startswith("TPIDR"))
+    return _never_lost(prober, lambda name: name[0] == "x" or name == "SP_EL0")
 
 
 @rule(
@@ -140,6 +143,55 @@ def _saved_registers(prober: Prober) -> Outcome:
 def _thread_registers(prober: Prober) -> Outcome:
     """They are the caller's own, by which its threads know themselves, and no results."""
     return _never_lost(prober, lambda name: name.startswith("TPIDR"))
+
+
+@rule(
+    "REG-8",
+    REQUIRED,
+    WHOLE_SPEC,
+    "From SMCCC 1.2 on, a call without the SVE hint preserves Z0 to Z31, P0 to P15 and FFR.",
+)
+def _scalable_vectors(prober: Prober) -> Outcome:
+    return _state_of(
+        "SVE",
+        prober,
+        lambda call: call.sve_bytes,
+        lambda name: name[0] in "zp" or name == "FFR",
+    )
+
+
+@rule(
+    "REG-9",
+    RECOMMENDED,
+    WHOLE_SPEC_DEDUCED,
+    "From SMCCC 1.2 on, a call without the SVE hint preserves ZA, and leaves it on (SVCR).",
+)
+def _matrix(prober: Prober) -> Outcome:
+    """It is by the hint that a caller gives up the state of SME, too."""
+    return _state_of("SME", prober, lambda call: call.za_bytes, lambda name: name in ("ZA", "SVCR"))
+
+
+def _state_of(
+    extension: str,
+    prober: Prober,
+    bytes_of: Callable[[Call], int],
+    is_meant: Callable[[str], bool],
+) -> Outcome:
+    """Whether calls left the state of an extension alone, of those after which it was seen."""
+    if prober.version < VERSION_WITH_SVE:
+        raise NotRun("SMCCC before 1.2 says nothing about SVE and what came after it.")
+    seen = [call for call in prober.log if bytes_of(call) and not call.request.fid & SVE_HINT]
+    if not seen:
+        raise NotRun(f"No CPU here has {extension}, or the kernel does not use it.")
+    for call in seen:
+        if names := [name for name, _value in call.lost if is_meant(name)]:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            return failed(f"{call} and changed {', '.join(names[:_SHOWN])}{more}.", [call])
+    lengths = " or ".join(map(str, sorted({bytes_of(call) for call in seen})))
+    return passed(
+        f"In {len(seen)} calls of {_kinds(seen)} functions; {extension} has vectors of "
+        f"{lengths} bytes."
+    )
 
 
 def _never_lost(prober: Prober, is_meant: Callable[[str], bool]) -> Outcome:

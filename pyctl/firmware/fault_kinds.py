@@ -363,6 +363,20 @@ KINDS = (
         calls=_ALL,
         usual=_NOBODYS,
     ),
+    FaultKind(
+        "clobber_sve",
+        46,
+        "Do not preserve what SVE has beside v0-v31, where the CPU has it.",
+        calls=_ALL,
+        usual=_CACHE,
+    ),
+    FaultKind(
+        "clobber_sme",
+        47,
+        "Do not preserve ZA, where the CPU has SME.",
+        calls=_ALL,
+        usual=_CACHE,
+    ),
 )
 KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 KINDS_BY_NUMBER = {kind.number: kind for kind in KINDS}

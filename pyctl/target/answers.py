@@ -206,6 +206,10 @@ class RawAnswer:
     x: tuple[int, ...]
     lost: tuple[tuple[str, int], ...] = ()
     """Registers that no call may change and this one has, each with its new value."""
+    sve_bytes: int = 0
+    """Length of the Z registers that were looked at, 0 for none."""
+    za_bytes: int = 0
+    """Length of ZA's rows, 0 if it was not looked at."""
 
 
 @dataclass(frozen=True)

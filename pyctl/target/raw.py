@@ -69,6 +69,11 @@ def registers(answer: bytes, calls: int) -> list[RawAnswer]:
         x = tuple(fields.number(f"x{number}") for number in range(18))
         lost = [key for key in fields if key.startswith(_LOST)]
         found.append(
-            RawAnswer(x, tuple((key.removeprefix(_LOST), fields.number(key)) for key in lost))
+            RawAnswer(
+                x,
+                tuple((key.removeprefix(_LOST), fields.number(key)) for key in lost),
+                fields.optional("sve_bytes") or 0,
+                fields.optional("za_bytes") or 0,
+            )
         )
     return found

@@ -45,6 +45,8 @@ PROVIDER_COMMANDS = (("conformance", "--provider"),)
 """What there is for the provider, whoever's it is."""
 BOARDS: dict[str, dict[str, Any]] = {"dt": {"cpus": 4}, "uefi": {"boot": "uefi", "cpus": 4}}
 """Those that defects are planted on: with a range for tests, and with scratch memory."""
+VECTOR_BOARD: dict[str, Any] = {"cpu": "max", "cpus": 2}
+"""One whose CPUs have SVE and SME."""
 UNUSUAL_BOARDS = ("@hvc-4cpu", "@uefi-4cpu")
 SETTINGS = ("", "global=1", "latency_us=50000", "rate=1000")
 """Of firmware that conforms, each on every kind of board."""
@@ -93,6 +95,10 @@ def defects() -> dict[str, dict[str, Any]]:
         for name, edit in stub.DEFECTS.items()
         if board == "dt" or name in stub.SEEN_WITH_UEFI
     }
+    wanted |= {
+        f"max: {name}": _wanted(dict(VECTOR_BOARD), fault=fault)
+        for name, fault in firmware.VECTOR_DEFECTS.items()
+    }
     return wanted
 
 
@@ -107,7 +113,7 @@ def good() -> dict[str, dict[str, Any]]:
         for board in UNUSUAL_BOARDS
         for name, (settings, fault) in firmware.UNUSUAL.items()
     }
-    return usual | unusual
+    return usual | unusual | {"clean: max usual": _wanted(dict(VECTOR_BOARD), is_good=True)}
 
 
 def said(board: Board, *words: str) -> tuple[int, dict[str, Any]]:

@@ -93,6 +93,14 @@ SEEN_WITH_UEFI = (
     "SMC32 aliases answered",
 )
 
+VECTOR_DEFECTS = {
+    "state of SVE not preserved": "clobber_sve",
+    "state of SVE not preserved on CPU 1": "clobber_sve@cpu=1",
+    "ZA not preserved": "clobber_sme",
+    "ZA not preserved by ATTRIBUTES on CPU 1": "clobber_sme@cpu=1@call=attributes",
+}
+"""Those that only CPUs with SVE and SME show, which the boards of the suite have not."""
+
 INVISIBLE = {
     ("uefi", "nothing done above 4 GiB"): "that board's memory ends below 4 GiB",
 }

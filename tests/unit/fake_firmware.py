@@ -37,6 +37,8 @@ ERRNO = {
 }
 TARGET = Range(0x5F00_0000, 0x6000_0000)
 
+GIVEN_UP = ("z7", "p0", "FFR", "ZA", "SVCR")
+"""What a caller gives up with the SVE hint."""
 Tamper = Callable[["FakeFirmware", RawRequest, list[int]], None]
 
 
@@ -88,6 +90,8 @@ class FakeFirmware:
     """SIMD and floating-point registers that the operation changes, by CPU."""
     loses: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """Registers that it may not change and does, by CPU."""
+    sve_bytes: int = 16
+    za_bytes: int = 32
     now: float = 0
     windows: dict[int, deque[float]] = field(default_factory=dict)
     """Times of the calls that were let through, by CPU."""
@@ -121,7 +125,9 @@ class FakeFirmware:
                 self.now += interval_s if answers else 0
                 x = tuple(self.answer(request))
                 lost = self.loses.get(request.cpu or 0, ()) if request.fid == OPERATION else ()
-                answers.append(RawAnswer(x, tuple((name, 0) for name in lost)))
+                lost = GIVEN_UP if request.fid & SVE_HINT else lost
+                names = tuple((name, 0) for name in lost)
+                answers.append(RawAnswer(x, names, self.sve_bytes, self.za_bytes))
         return answers
 
     def vectors(self, requests: Sequence[RawRequest], cpu: int, timeout_s: float) -> list[str]:

@@ -174,6 +174,21 @@ def test_a_status_whose_upper_half_is_zero_is_not_accused() -> None:
     assert failing(FakeFirmware(tamper=zero)) == set()
 
 
+def test_vectors_may_be_lost_before_smccc_1_2() -> None:
+    found = findings(FakeFirmware(version=0x1_0001, loses={0: ("z0", "ZA")}))
+    for name in ("REG-8", "REG-9"):
+        said = "SMCCC before 1.2 says nothing about SVE and what came after it."
+        assert (found[name].outcome.result, found[name].outcome.summary) == (NOT_RUN, said)
+
+
+def test_vectors_that_no_cpu_has_are_not_judged() -> None:
+    found = findings(FakeFirmware(sve_bytes=0, za_bytes=0))
+    for name, extension in (("REG-8", "SVE"), ("REG-9", "SME")):
+        said = f"No CPU here has {extension}, or the kernel does not use it."
+        assert (found[name].outcome.result, found[name].outcome.summary) == (NOT_RUN, said)
+        assert not found[name].applies
+
+
 def test_on_plain_firmware_every_rule_that_applies_passes() -> None:
     found = findings(FakeFirmware(x1=1, latency_us=100, rate=1000))
     for finding in found.values():
@@ -486,6 +501,22 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         {"REG-6"},
     ),
     "a thread's register lost": (lambda: FakeFirmware(loses={1: ("TPIDR_EL0",)}), {"REG-7"}),
+    "z31 lost on a CPU": (lambda: FakeFirmware(loses={2: ("z31",)}), {"REG-8"}),
+    "p15 and FFR lost": (lambda: FakeFirmware(loses={0: ("p15", "FFR")}), {"REG-8"}),
+    "four P lost": (
+        lambda: FakeFirmware(loses={0: tuple(f"p{n}" for n in range(4))}),
+        {"REG-8"},
+    ),
+    "all Z lost": (
+        lambda: FakeFirmware(loses={0: tuple(f"z{n}" for n in range(32))}),
+        {"REG-8"},
+    ),
+    "FFR lost without SME": (lambda: FakeFirmware(za_bytes=0, loses={0: ("FFR",)}), {"REG-8"}),
+    "ZA lost on a CPU": (lambda: FakeFirmware(loses={1: ("ZA",)}), {"REG-9"}),
+    "ZA switched off without SVE": (
+        lambda: FakeFirmware(sve_bytes=0, loses={0: ("SVCR",)}),
+        {"REG-9"},
+    ),
     "x4 at SMCCC 1.1": (
         lambda: FakeFirmware(version=0x1_0001, tamper=on(OPERATION, clobbers(4))),
         {"REG-1"},

@@ -114,6 +114,8 @@ GLOBAL_AND_RISKY: dict[str, tuple[str, int]] = {
     "REG-5": ("In calls of 6 kinds on 4 CPUs.", 0),
     "REG-6": (ALL_CALLS, 0),
     "REG-7": (ALL_CALLS, 0),
+    "REG-8": ("In # calls of # functions; SVE has vectors of # bytes.", 0),
+    "REG-9": ("In # calls of # functions; SME has vectors of # bytes.", 0),
     "STAT-1": ("In # calls.", 0),
     "STAT-2": ("In # calls.", 0),
 }
@@ -394,6 +396,25 @@ BROKEN_SAID: dict[str, list[Said]] = {
     ],
     "a thread's register lost": [
         ("REG-7", f"{OPERATION} on CPU 1 gave SUCCESS and changed TPIDR_EL0.", 1),
+    ],
+    "z31 lost on a CPU": [("REG-8", f"{OPERATION} on CPU 2 gave SUCCESS and changed z31.", 1)],
+    "p15 and FFR lost": [
+        ("REG-8", f"{OPERATION} on CPU 0 gave SUCCESS and changed p15, FFR.", 1),
+    ],
+    "four P lost": [
+        ("REG-8", f"{OPERATION} on CPU 0 gave SUCCESS and changed p0, p1, p2, p3.", 1),
+    ],
+    "all Z lost": [
+        (
+            "REG-8",
+            f"{OPERATION} on CPU 0 gave SUCCESS and changed z0, z1, z2, z3 and 28 more.",
+            1,
+        ),
+    ],
+    "FFR lost without SME": [("REG-8", f"{OPERATION} on CPU 0 gave SUCCESS and changed FFR.", 1)],
+    "ZA lost on a CPU": [("REG-9", f"{OPERATION} on CPU 1 gave SUCCESS and changed ZA.", 1)],
+    "ZA switched off without SVE": [
+        ("REG-9", f"{OPERATION} on CPU 0 gave SUCCESS and changed SVCR.", 1),
     ],
     "x4 at SMCCC 1.1": [("REG-1", f"{HINTED} on CPU 0 gave SUCCESS and changed x4.", 1)],
     "v8 on one CPU": [("REG-4", "On CPU 2, 0xc0000005 changed v8.", 0)],

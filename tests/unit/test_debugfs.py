@@ -114,6 +114,14 @@ def test_registers_that_a_raw_call_should_have_kept_are_told_with_it() -> None:
     kept, lost = registers(f"{text}\n{text}lost_x28=0x7\nlost_SP_EL0=0x0\n".encode(), 2)
     assert kept.x == lost.x == tuple(range(18))
     assert (kept.lost, lost.lost) == ((), (("x28", 7), ("SP_EL0", 0)))
+    assert (kept.sve_bytes, kept.za_bytes) == (0, 0)
+
+
+def test_vector_state_that_a_raw_call_should_have_kept_is_told_with_it() -> None:
+    text = "".join(f"x{n}=0x{n:x}\n" for n in range(18))
+    [answer] = registers(f"{text}sve_bytes=32\nza_bytes=64\nlost_p3=0x1\n".encode(), 1)
+    assert (answer.sve_bytes, answer.za_bytes) == (32, 64)
+    assert answer.lost == (("p3", 1),)
 
 
 def test_a_raw_call_that_was_not_made_is_an_error(machine, monkeypatch) -> None:

@@ -363,7 +363,8 @@ def test_the_commands_are_scored_on_both_boards_and_on_good_firmware(mutants: An
     faults, edits = mutants.firmware.DEFECTS, mutants.stub.DEFECTS
     assert all(name in faults and why for (_, name), why in invisible.items())
     assert set(mutants.stub.SEEN_WITH_UEFI) <= set(edits)
-    planted = 2 * len(faults) - len(invisible) + len(edits) + len(mutants.stub.SEEN_WITH_UEFI)
+    planted = 2 * len(faults) - len(invisible) + len(mutants.firmware.VECTOR_DEFECTS)
+    planted += len(edits) + len(mutants.stub.SEEN_WITH_UEFI)
     assert len(wanted) - len(clean) == planted >= 170
     assert len(edits) >= 30
     assert len(clean) >= 24 + 12

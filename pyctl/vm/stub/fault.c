@@ -15,6 +15,9 @@
 #include "sysreg.h"
 #include "value.h"
 
+#define SVCR		s3_3_c4_c2_2
+#define SVCR_ZA		BIT(1)
+
 struct fault {
 	uint64_t kind;
 	uint64_t parameter;
@@ -309,6 +312,29 @@ static void clobber_thread(void)
 	write_sysreg(tpidrro_el0, ~read_sysreg(tpidrro_el0));
 }
 
+/* As if v0 to v31 alone had been saved and restored, which clears what lies above them. */
+static void clobber_sve(void)
+{
+	if (!id_field(id_aa64pfr0_el1, PFR0_SVE))
+		return;
+	__asm__ volatile(".arch_extension sve\n"
+			 ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+			 "mov	v\\n\\().16b, v\\n\\().16b\n"
+			 "pfalse	p\\n\\().b\n"
+			 ".endr\n"
+			 ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n"
+			 "mov	v\\n\\().16b, v\\n\\().16b\n"
+			 ".endr\n"
+			 "wrffr	p0.b");
+}
+
+static void clobber_sme(void)
+{
+	if (!id_field(id_aa64pfr1_el1, PFR1_SME) || !(read_sysreg(SVCR) & SVCR_ZA))
+		return;
+	__asm__ volatile(".inst	0xc00800ff");	/* zero {za} */
+}
+
 void fault_clobber(struct call *call, unsigned int calls)
 {
 	const struct faults *faults = &call->faults;
@@ -330,4 +356,8 @@ void fault_clobber(struct call *call, unsigned int calls)
 		clobber_simd();
 	if (fault_hits(faults, FAULT_CLOBBER_FPCR))
 		clobber_fpcr();
+	if (fault_hits(faults, FAULT_CLOBBER_SVE))
+		clobber_sve();
+	if (fault_hits(faults, FAULT_CLOBBER_SME))
+		clobber_sme();
 }

@@ -95,6 +95,9 @@ enum fault_kind {
 	/* Registers that a kernel does not outlive, unless it expects it. */
 	FAULT_CLOBBER_X18_X30,
 	FAULT_CLOBBER_THREAD,	/* SP_EL0, TPIDR_EL0 and TPIDRRO_EL0 */
+	/* What only some CPUs have. */
+	FAULT_CLOBBER_SVE,	/* all of its state but v0 to v31 */
+	FAULT_CLOBBER_SME,	/* ZA */
 	FAULT_KINDS,
 };
 

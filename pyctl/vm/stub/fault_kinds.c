@@ -125,4 +125,8 @@ const struct fault_kind_rules fault_kinds[FAULT_KINDS] = {
 				    DECIDES_ITSELF },
 	[FAULT_CLOBBER_THREAD] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, FAULT_ON_VERSION,
 				   DECIDES_ITSELF },
+	[FAULT_CLOBBER_SVE] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+				DECIDES_ITSELF },
+	[FAULT_CLOBBER_SME] = { is_nothing, 0, ON_CACHE | ON_DISCOVERY, ON_CACHE,
+				DECIDES_ITSELF },
 };
