@@ -7,6 +7,7 @@
  */
 #include "config_check.h"
 
+#include <linux/bitops.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/irqflags.h>
@@ -185,11 +186,11 @@ static void show_vectors(struct seq_file *m, const struct lost_vectors *vectors)
 		seq_printf(m, "sve_bytes=%u\n", vectors->sve_bytes);
 	if (vectors->za_bytes)
 		seq_printf(m, "za_bytes=%u\n", vectors->za_bytes);
-	for (i = 0; i < NR_VECTORS; i++) {
-		if (!(vectors->registers & BIT_ULL(i)))
-			continue;
-		if (i < VECTOR_P)
-			seq_printf(m, "lost_z%u", i);
+	for_each_set_bit(i, vectors->registers, NR_VECTORS) {
+		if (i < VECTOR_Z)
+			seq_printf(m, "lost_v%u", i - VECTOR_V);
+		else if (i < VECTOR_P)
+			seq_printf(m, "lost_z%u", i - VECTOR_Z);
 		else if (i < VECTOR_FFR)
 			seq_printf(m, "lost_p%u", i - VECTOR_P);
 		else

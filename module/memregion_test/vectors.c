@@ -8,7 +8,7 @@
  */
 #include "config_check.h"
 
-#include <linux/build_bug.h>
+#include <linux/bitops.h>
 #include <linux/cpufeature.h>
 #include <linux/irqflags.h>
 #include <linux/lockdep.h>
@@ -27,6 +27,7 @@
 
 /* Arm DDI 0487, "SVE vector length": 2048 bits at most; the same for SME. */
 #define VECTOR_BYTES_MAX	256
+#define V_BYTES			16
 #define P_BYTES(vector_bytes)	((vector_bytes) / 8)
 #define SVE_BYTES_MAX		(NR_Z * VECTOR_BYTES_MAX + (NR_P + 1) * P_BYTES(VECTOR_BYTES_MAX))
 #define ZA_BYTES_MAX		(VECTOR_BYTES_MAX * VECTOR_BYTES_MAX)
@@ -56,8 +57,6 @@ struct vector_watch {
 	u8 za_before[ZA_BYTES_MAX];
 	u8 za_after[ZA_BYTES_MAX];
 };
-
-static_assert(NR_VECTORS <= 64);
 
 int vectors_alloc(struct vector_watch **watch)
 {
@@ -98,7 +97,7 @@ static void fill_sve(struct vector_watch *watch)
 	watch->zcr = read_sysreg_s(SYS_ZCR_EL1);
 	write_sysreg_s(watch->zcr | ZCR_ELx_LEN_MASK, SYS_ZCR_EL1);
 	isb();
-	bytes = min_t(unsigned long, sve_vector_bytes(), VECTOR_BYTES_MAX);
+	bytes = sve_vector_bytes();
 	sve_store(watch->theirs);
 
 	/* FFR holds nothing but ones below zeroes. */
@@ -125,7 +124,7 @@ static void fill_za(struct vector_watch *watch)
 	isb();
 	write_sysreg_s(SVCR_ZA_MASK, SYS_SVCR);
 	isb();
-	watch->za_bytes = min_t(unsigned long, sme_vector_bytes(), VECTOR_BYTES_MAX);
+	watch->za_bytes = sme_vector_bytes();
 	fill(watch->za_before, watch->za_bytes * watch->za_bytes);
 	za_load(watch->za_before, watch->za_bytes);
 }
@@ -178,26 +177,36 @@ static void compare(struct lost_vectors *lost, unsigned int which, const u8 *bef
 	if (i == bytes)
 		return;
 	i = round_down(i, sizeof(u64));
-	lost->registers |= BIT_ULL(which);
+	__set_bit(which, lost->registers);
 	memcpy(&lost->value[which], after + i, min(bytes - i, sizeof(u64)));
 }
 
 void vectors_compare(const struct vector_watch *watch, struct lost_vectors *lost)
 {
-	unsigned int i, bytes, at = 0;
+	const u8 *before, *after;
+	unsigned int i, bytes;
 
 	if (!watch)
 		return;
 	lost->sve_bytes = watch->sve_bytes;
 	lost->za_bytes = watch->za_bytes;
-	for (i = 0; watch->sve_bytes && i <= VECTOR_FFR; i++, at += bytes) {
-		bytes = i < NR_Z ? watch->sve_bytes : P_BYTES(watch->sve_bytes);
-		compare(lost, i, watch->sve_before + at, watch->sve_after + at, bytes);
+	if (watch->sve_bytes) {
+		before = watch->sve_before;
+		after = watch->sve_after;
+		bytes = watch->sve_bytes;
+		for (i = 0; i < NR_Z; i++, before += bytes, after += bytes) {
+			compare(lost, VECTOR_V + i, before, after, V_BYTES);
+			compare(lost, VECTOR_Z + i, before + V_BYTES, after + V_BYTES,
+				bytes - V_BYTES);
+		}
+		bytes = P_BYTES(bytes);
+		for (i = VECTOR_P; i <= VECTOR_FFR; i++, before += bytes, after += bytes)
+			compare(lost, i, before, after, bytes);
 	}
 	if (!watch->za_bytes)
 		return;
 	if (watch->svcr_after != SVCR_ZA_MASK) {
-		lost->registers |= BIT_ULL(VECTOR_SVCR);
+		__set_bit(VECTOR_SVCR, lost->registers);
 		lost->value[VECTOR_SVCR] = watch->svcr_after;
 	}
 	if (watch->svcr_after & SVCR_ZA_MASK)

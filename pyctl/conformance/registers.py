@@ -115,6 +115,10 @@ def _x4_below_1_2(prober: Prober) -> Outcome:
 
 @rule("REG-4", REQUIRED, WHOLE_SPEC, "A call preserves the SIMD registers v0 to v31.")
 def _vectors(prober: Prober) -> Outcome:
+    """The module puts them back where it looks at SVE's, and says so itself."""
+    for call in prober.log:
+        if names := [name for name, _value in call.lost if name[0] == "v"]:
+            return failed(f"{call} and changed {_some(names)}.", [call])
     return _kept(prober, lambda name: name.startswith("v"))
 
 
@@ -185,13 +189,17 @@ def _state_of(
         raise NotRun(f"No CPU here has {extension}, or the kernel does not use it.")
     for call in seen:
         if names := [name for name, _value in call.lost if is_meant(name)]:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            return failed(f"{call} and changed {', '.join(names[:_SHOWN])}{more}.", [call])
+            return failed(f"{call} and changed {_some(names)}.", [call])
     lengths = " or ".join(map(str, sorted({bytes_of(call) for call in seen})))
     return passed(
         f"In {len(seen)} calls of {_kinds(seen)} functions; {extension} has vectors of "
         f"{lengths} bytes."
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _never_lost(prober: Prober, is_meant: Callable[[str], bool]) -> Outcome:

@@ -522,6 +522,7 @@ BROKEN: dict[str, tuple[Callable[[], FakeFirmware], set[str]]] = {
         {"REG-1"},
     ),
     "v8 on one CPU": (lambda: FakeFirmware(spoils={2: ["v8"]}), {"REG-4"}),
+    "v31 where SVE is looked at": (lambda: FakeFirmware(loses={3: ("v31",)}), {"REG-4"}),
     "FPSR on one CPU": (lambda: FakeFirmware(spoils={1: ["FPSR"]}), {"REG-5"}),
     "x1 changed": (lambda: FakeFirmware(tamper=on(OPERATION, clobbers(1))), {"REG-2"}),
     "x2, x3 of features": (lambda: FakeFirmware(tamper=on(FEATURES, clobbers(2, 3))), {"REG-2"}),

@@ -418,6 +418,9 @@ BROKEN_SAID: dict[str, list[Said]] = {
     ],
     "x4 at SMCCC 1.1": [("REG-1", f"{HINTED} on CPU 0 gave SUCCESS and changed x4.", 1)],
     "v8 on one CPU": [("REG-4", "On CPU 2, 0xc0000005 changed v8.", 0)],
+    "v31 where SVE is looked at": [
+        ("REG-4", f"{OPERATION} on CPU 3 gave SUCCESS and changed v31.", 1),
+    ],
     "FPSR on one CPU": [("REG-5", "On CPU 1, 0xc0000005 changed FPSR.", 0)],
     "x1 changed": [("REG-2", f"{HINTED} on CPU 0 gave SUCCESS and changed x1.", 1)],
     "x2, x3 of features": [
